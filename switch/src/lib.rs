@@ -1,2 +1,5 @@
-//! Placeholder.
+//! The weft dataplane.
 #![forbid(unsafe_code)]
+
+pub mod api;
+pub mod config;
