@@ -1,1 +1,2 @@
-//! Placeholder.
+//! Which bytes break a promise? The harness behind the fuzz targets, and their replay.
+#![forbid(unsafe_code)]
