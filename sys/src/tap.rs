@@ -1,0 +1,312 @@
+//! How are a pod's Ethernet frames read and written?
+//!
+//! Owns TAP devices: creating them, their queues, reading and writing frames. A device belongs to
+//! the network namespace in which it was opened; its queues work from any thread and namespace
+//! afterwards, and keep that namespace alive. It never configures addresses or routes.
+//! See Documentation/networking/tuntap.rst.
+
+mod control;
+mod plain;
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use crate::error::{Context, Result, SysError};
+use crate::ifreq::InterfaceRequest;
+use control::{
+    IFF_ATTACH_QUEUE, IFF_DETACH_QUEUE, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR,
+};
+
+/// Bytes of the header before every frame of a queue with [`TapQueue::has_vnet`]:
+/// `struct virtio_net_hdr_mrg_rxbuf` (virtio 1.2, 5.1.6).
+pub const VNET_HEADER: usize = 12;
+
+/// The most queues the kernel gives one device (`MAX_TAP_QUEUES`).
+pub const MAX_QUEUES: usize = 256;
+
+/// What kind of TAP device to open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TapConfig {
+    /// Number of queues, 1 to [`MAX_QUEUES`].
+    pub queues: usize,
+    /// Whether every frame carries a [`VNET_HEADER`].
+    pub vnet: bool,
+    /// Whether the device outlives its queues.
+    pub persist: bool,
+    /// Whether to use the plain backend: one queue, no vnet header, every kernel.
+    pub plain: bool,
+}
+
+impl TapConfig {
+    /// The plain backend: one queue, bare frames.
+    pub const PLAIN: Self = Self {
+        queues: 1,
+        vnet: false,
+        persist: false,
+        plain: true,
+    };
+
+    /// `queues` queues with vnet headers.
+    pub const fn multi_queue(queues: usize) -> Self {
+        Self {
+            queues,
+            vnet: true,
+            persist: false,
+            plain: false,
+        }
+    }
+}
+
+/// Why a TAP device did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum TapError {
+    /// The kernel, or the existing device of that name, has no multi-queue mode.
+    #[error("{0}")]
+    NoMultiQueue(SysError),
+    /// The kernel, or the existing device of that name, has no vnet header of the wanted size.
+    #[error("{0}")]
+    NoVnetHeader(SysError),
+    /// Everything else, such as a missing privilege.
+    #[error("{0}")]
+    Other(#[from] SysError),
+}
+
+impl TapError {
+    /// Whether [`TapConfig::PLAIN`] may succeed where this failed.
+    pub fn may_fall_back(&self) -> bool {
+        matches!(self, Self::NoMultiQueue(_) | Self::NoVnetHeader(_))
+    }
+}
+
+impl From<TapError> for SysError {
+    fn from(error: TapError) -> Self {
+        match error {
+            TapError::NoMultiQueue(error)
+            | TapError::NoVnetHeader(error)
+            | TapError::Other(error) => error,
+        }
+    }
+}
+
+/// One queue of a TAP device, in non-blocking mode.
+///
+/// Closing the last queue of a device that is not persistent removes the device, which can take
+/// tens of milliseconds: not on a thread that forwards.
+#[derive(Debug)]
+pub struct TapQueue {
+    fd: OwnedFd,
+    name: String,
+    vnet_header: usize,
+}
+
+/// Opens the TAP device `name` in the calling thread's namespace, creating it where needed; without
+/// a name the kernel chooses one. Returns as many queues as asked for.
+///
+/// # Errors
+/// [`TapError`]; [`SysError::is_busy`] inside it if the device is open elsewhere.
+pub fn open(name: Option<&str>, config: TapConfig) -> Result<Vec<TapQueue>, TapError> {
+    let name = name.unwrap_or_default();
+    InterfaceRequest::new(name)?;
+    let fits = match config.plain {
+        true => config.queues == 1 && !config.vnet,
+        false => (1..=MAX_QUEUES).contains(&config.queues),
+    };
+    if !fits {
+        let why = format!("1 to {MAX_QUEUES} queues; the plain backend has one, without vnet");
+        return Err(SysError::invalid(format!("create TAP {name}"), why).into());
+    }
+    if config.plain {
+        return Ok(vec![plain::open(name, config.persist)?]);
+    }
+    let mut queues = Vec::with_capacity(config.queues);
+    let mut device = name.to_owned();
+    for _ in 0..config.queues {
+        let queue = open_queue(&device, config)?;
+        device.clone_from(&queue.name);
+        queues.push(queue);
+    }
+    Ok(queues)
+}
+
+fn open_queue(name: &str, config: TapConfig) -> Result<TapQueue, TapError> {
+    let what = || format!("create TAP {name}");
+    let fd = control::open_clone_device()?;
+    let offered = control::features(fd.as_fd()).context(what)?;
+    let unsupported = || SysError::new(what(), io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+    if offered & IFF_MULTI_QUEUE == 0 {
+        return Err(TapError::NoMultiQueue(unsupported()));
+    }
+    if config.vnet && offered & IFF_VNET_HDR == 0 {
+        return Err(TapError::NoVnetHeader(unsupported()));
+    }
+    let vnet = if config.vnet { IFF_VNET_HDR } else { 0 };
+    let wanted = IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE | vnet;
+    if let Err(error) = control::attach(fd.as_fd(), name, wanted) {
+        let error = SysError::new(what(), error);
+        return Err(match error.errno() {
+            // The kernel says EINVAL when the device of that name is single-queue or not a TAP.
+            Some(libc::EINVAL) => TapError::NoMultiQueue(
+                error.with_hint("an interface of that name exists and is not a multi-queue TAP"),
+            ),
+            _ => TapError::Other(error),
+        });
+    }
+    let queue = TapQueue::from_fd(fd)?;
+    if config.vnet != queue.has_vnet() {
+        // A later queue takes the mode of the first one whatever it asks for.
+        return Err(TapError::NoVnetHeader(unsupported()));
+    }
+    if config.vnet && queue.vnet_header != VNET_HEADER {
+        control::set_vnet_header(queue.as_fd(), VNET_HEADER)
+            .context(what)
+            .map_err(TapError::NoVnetHeader)?;
+    }
+    let queue = TapQueue::from_fd(queue.fd)?;
+    // Offloads belong to the device and outlive a former owner's queues: begin with none.
+    control::set_offload(queue.as_fd(), 0).context(what)?;
+    control::set_persist(queue.as_fd(), config.persist).context(what)?;
+    Ok(queue)
+}
+
+impl TapQueue {
+    /// Takes over a queue that was opened elsewhere and sets it non-blocking. Its name and frame
+    /// format are read from the kernel.
+    ///
+    /// # Errors
+    /// If `fd` is not a TAP queue without packet information.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        let what = || "take over a TAP queue".to_owned();
+        let (name, flags) = control::attached(fd.as_fd()).context(what)?;
+        if flags & IFF_TAP == 0 || flags & IFF_NO_PI == 0 {
+            return Err(SysError::invalid(
+                what(),
+                format!("{name} is not a TAP of bare frames"),
+            ));
+        }
+        let vnet_header = match flags & IFF_VNET_HDR {
+            0 => 0,
+            _ => control::vnet_header(fd.as_fd()).context(what)?,
+        };
+        rustix::io::ioctl_fionbio(&fd, true).context(what)?;
+        Ok(Self {
+            fd,
+            name,
+            vnet_header,
+        })
+    }
+
+    /// Name of the device when the queue was opened.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether every frame is preceded by a vnet header.
+    pub fn has_vnet(&self) -> bool {
+        self.vnet_header != 0
+    }
+
+    /// Bytes of the header before every frame: 0, 10 or 12.
+    pub fn vnet_header_len(&self) -> usize {
+        self.vnet_header
+    }
+
+    /// Reads one frame; what does not fit is lost.
+    ///
+    /// # Errors
+    /// `WouldBlock` when none is queued; EBADFD when the device has been deleted.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(&self.fd, buffer)?)
+    }
+
+    /// Reads one frame into several buffers.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn readv(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        Ok(rustix::io::readv(&self.fd, buffers)?)
+    }
+
+    /// Writes one frame, preceded by its header where the queue has one.
+    ///
+    /// # Errors
+    /// EIO while the device is down, EINVAL for a malformed header or frame, EBADFD when the
+    /// device has been deleted.
+    pub fn write(&self, frame: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(&self.fd, frame)?)
+    }
+
+    /// Writes one frame from several buffers.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn writev(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(rustix::io::writev(&self.fd, parts)?)
+    }
+
+    /// Stops (`false`) or resumes (`true`) the delivery of frames to this queue of a multi-queue
+    /// device. A stopped queue still keeps device and carrier alive.
+    ///
+    /// # Errors
+    /// EINVAL if it is in that state already or the device is single-queue.
+    pub fn set_delivery(&self, on: bool) -> Result<()> {
+        let flag = if on {
+            IFF_ATTACH_QUEUE
+        } else {
+            IFF_DETACH_QUEUE
+        };
+        control::set_queue(self.as_fd(), flag)
+            .context(|| format!("switch a queue of TAP {}", self.name))
+    }
+
+    /// Sets whether the device outlives its queues.
+    ///
+    /// # Errors
+    /// EBADFD when the device has been deleted.
+    pub fn set_persist(&self, on: bool) -> Result<()> {
+        control::set_persist(self.as_fd(), on).context(|| format!("keep TAP {}", self.name))
+    }
+
+    /// The namespace the device is in (Linux 5.2).
+    ///
+    /// # Errors
+    /// EINVAL on an older kernel; a permission error without CAP_NET_ADMIN over that namespace.
+    pub fn netns(&self) -> Result<crate::netns::Netns> {
+        let fd = control::device_netns(self.as_fd())
+            .context(|| format!("find the namespace of TAP {}", self.name))?;
+        Ok(crate::netns::Netns::from_fd(fd))
+    }
+
+    /// Another handle of the same queue (not another queue).
+    ///
+    /// # Errors
+    /// If the process has too many open files.
+    pub fn try_clone(&self) -> Result<Self> {
+        let fd = self
+            .fd
+            .try_clone()
+            .context(|| format!("duplicate a queue of TAP {}", self.name))?;
+        Ok(Self {
+            fd,
+            name: self.name.clone(),
+            vnet_header: self.vnet_header,
+        })
+    }
+}
+
+impl AsFd for TapQueue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for TapQueue {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl From<TapQueue> for OwnedFd {
+    fn from(queue: TapQueue) -> Self {
+        queue.fd
+    }
+}
