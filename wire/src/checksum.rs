@@ -1,0 +1,251 @@
+//! Is this packet's checksum right, and how does it change with one field?
+//!
+//! Owns the Internet checksum: full (RFC 1071), incremental (RFC 1624), and where each
+//! transport puts it. UDP's "no checksum" and SCTP's CRC are handled where they differ.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::{
+    Fragment, Headers, IpProtocol, Transport,
+    bytes::{put, put_u16, u16_at},
+    icmp, sctp, tcp, udp,
+};
+
+/// A running one's complement sum over bytes in any number of pieces.
+///
+/// Sums native-endian words (RFC 1071 §2 B): only the result is put in network order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sum {
+    words: u64,
+    odd: bool,
+}
+
+impl Sum {
+    /// An empty sum.
+    #[inline]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            words: 0,
+            odd: false,
+        }
+    }
+
+    /// Adds bytes as if appended to all bytes added before.
+    #[inline]
+    pub fn add_bytes(&mut self, bytes: &[u8]) {
+        let piece = sum_words(bytes);
+        if self.odd {
+            // RFC 1071 §2 B: a piece at an odd position counts with its bytes swapped.
+            self.words += u64::from(fold_words(piece).swap_bytes());
+        } else {
+            self.words += u64::from(fold_words(piece));
+        }
+        self.odd ^= bytes.len() % 2 == 1;
+    }
+
+    /// Adds a 16-bit field given in host byte order.
+    #[inline]
+    pub fn add_u16(&mut self, value: u16) {
+        self.add_bytes(&value.to_be_bytes());
+    }
+
+    /// Adds a 32-bit field given in host byte order.
+    #[inline]
+    pub fn add_u32(&mut self, value: u32) {
+        self.add_bytes(&value.to_be_bytes());
+    }
+
+    /// Adds IPv4's pseudo-header (RFC 9293 §3.1); `len` is transport header and payload.
+    #[inline]
+    pub fn add_pseudo_ipv4(
+        &mut self,
+        src: Ipv4Addr,
+        dst: Ipv4Addr,
+        protocol: IpProtocol,
+        len: u16,
+    ) {
+        self.add_bytes(&src.octets());
+        self.add_bytes(&dst.octets());
+        self.add_u16(u16::from(protocol.0));
+        self.add_u16(len);
+    }
+
+    /// Adds IPv6's pseudo-header (RFC 8200 §8.1); `len` is transport header and payload.
+    #[inline]
+    pub fn add_pseudo_ipv6(
+        &mut self,
+        src: Ipv6Addr,
+        dst: Ipv6Addr,
+        protocol: IpProtocol,
+        len: u32,
+    ) {
+        self.add_bytes(&src.octets());
+        self.add_bytes(&dst.octets());
+        self.add_u32(len);
+        self.add_u32(u32::from(protocol.0));
+    }
+
+    /// The checksum field's value, in host byte order: the complement of the sum.
+    ///
+    /// Over bytes that contain a right checksum it is 0.
+    #[inline]
+    #[must_use]
+    pub const fn finish(&self) -> u16 {
+        !u16::from_be(fold_words(self.words))
+    }
+}
+
+/// Sums native-endian 16-bit lanes, 32 bytes per step; a last odd byte is padded with zero.
+#[inline]
+fn sum_words(bytes: &[u8]) -> u64 {
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let mut sum = 0u64;
+    for block in blocks {
+        let (words, _) = block.as_chunks::<4>();
+        for word in words {
+            sum += u64::from(u32::from_ne_bytes(*word));
+        }
+    }
+    let (words, tail) = rest.as_chunks::<4>();
+    for word in words {
+        sum += u64::from(u32::from_ne_bytes(*word));
+    }
+    let last = match *tail {
+        [a] => u16::from_ne_bytes([a, 0]).into(),
+        [a, b] => u16::from_ne_bytes([a, b]).into(),
+        [a, b, c] => u64::from(u16::from_ne_bytes([a, b])) + u64::from(u16::from_ne_bytes([c, 0])),
+        _ => 0,
+    };
+    sum + last
+}
+
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "three folds of carries leave 16 bits"
+)]
+const fn fold_words(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    fold(sum as u32)
+}
+
+/// Folds the carries of a 32-bit one's complement sum into 16 bits (RFC 1071 §4.1).
+#[inline]
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "two folds of carries leave 16 bits"
+)]
+pub const fn fold(sum: u32) -> u16 {
+    let sum = (sum >> 16) + (sum & 0xffff);
+    ((sum >> 16) + sum) as u16
+}
+
+/// The checksum after one 16-bit field changed, all in host byte order (RFC 1624 eqn. 3).
+///
+/// Equation 3 sums complements, so it never gives the 0xffff that RFC 1141's subtraction
+/// gives where the right answer is 0x0000 (RFC 1624 §5).
+#[inline]
+#[must_use]
+pub const fn update_u16(checksum: u16, old: u16, new: u16) -> u16 {
+    !fold((!checksum as u32) + (!old as u32) + (new as u32))
+}
+
+/// [`update_u16`] for a 32-bit field at an even offset.
+#[inline]
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "each half of the field is 16 bits"
+)]
+pub const fn update_u32(checksum: u16, old: u32, new: u32) -> u16 {
+    let high = update_u16(checksum, (old >> 16) as u16, (new >> 16) as u16);
+    update_u16(high, old as u16, new as u16)
+}
+
+/// The checksum of an IPv4 header (options included). With the field zeroed it is the
+/// field's value; with the field in place it is 0 when the field is right.
+#[inline]
+#[must_use]
+pub fn ipv4_header(header: &[u8]) -> u16 {
+    !u16::from_be(fold_words(sum_words(header)))
+}
+
+/// Whether the transport checksum of a parsed frame is right.
+///
+/// True where there is nothing to check: fragments, other protocols, UDP over IPv4 with
+/// checksum 0 (RFC 768). UDP over IPv6 with checksum 0 is wrong (RFC 8200 §8.1).
+/// SCTP is checked by its CRC32c (RFC 9260 §6.8).
+#[must_use]
+pub fn verify_transport(frame: &[u8], headers: &Headers) -> bool {
+    let Some(segment) = whole_segment(frame, headers) else {
+        return true;
+    };
+    match headers.transport {
+        Transport::Sctp => sctp::verify(segment),
+        Transport::Udp if u16_at(segment, udp::CHECKSUM) == 0 => headers.flow.src.is_ipv4(),
+        Transport::Tcp(_) | Transport::Udp | Transport::Icmp { .. } | Transport::Icmpv6 { .. } => {
+            transport_sum(segment, headers) == 0
+        }
+        Transport::Other | Transport::Opaque => true,
+    }
+}
+
+/// Writes the transport checksum of a parsed frame; does nothing to fragments and to
+/// protocols whose checksum we do not know. UDP's 0 is written as 0xffff (RFC 768).
+pub fn fill_transport(frame: &mut [u8], headers: &Headers) {
+    let at = match headers.transport {
+        Transport::Tcp(_) => tcp::CHECKSUM,
+        Transport::Udp => udp::CHECKSUM,
+        Transport::Icmp { .. } | Transport::Icmpv6 { .. } => icmp::CHECKSUM,
+        Transport::Sctp => sctp::CHECKSUM,
+        Transport::Other | Transport::Opaque => return,
+    };
+    if !matches!(headers.fragment, Fragment::Whole) {
+        return;
+    }
+    let Some(segment) = frame.get_mut(headers.l4..headers.end) else {
+        return;
+    };
+    if matches!(headers.transport, Transport::Sctp) {
+        let crc = sctp::crc32c(segment);
+        put(segment, at, &crc.to_le_bytes());
+        return;
+    }
+    put_u16(segment, at, 0);
+    let checksum = match (transport_sum(segment, headers), headers.transport) {
+        (0, Transport::Udp) => 0xffff,
+        (checksum, _) => checksum,
+    };
+    put_u16(segment, at, checksum);
+}
+
+fn whole_segment<'a>(frame: &'a [u8], headers: &Headers) -> Option<&'a [u8]> {
+    match headers.fragment {
+        Fragment::Whole => frame.get(headers.l4..headers.end),
+        Fragment::First { .. } | Fragment::Later { .. } => None,
+    }
+}
+
+/// The checksum over pseudo-header (where the protocol has one) and segment.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an IP packet is shorter than 2^17 bytes"
+)]
+fn transport_sum(segment: &[u8], headers: &Headers) -> u16 {
+    let mut sum = Sum::new();
+    let protocol = headers.flow.protocol;
+    match (headers.flow.src, headers.flow.dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) if protocol != IpProtocol::ICMP => {
+            sum.add_pseudo_ipv4(src, dst, protocol, segment.len() as u16);
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            sum.add_pseudo_ipv6(src, dst, protocol, segment.len() as u32);
+        }
+        _ => {}
+    }
+    sum.add_bytes(segment);
+    sum.finish()
+}

@@ -1,0 +1,170 @@
+//! Where does a packet live while it is switched? One owned buffer with room in front.
+//!
+//! Owns the arithmetic of headroom, start and length. Knows no format except that a
+//! virtio-net header travels beside the bytes. Never allocates after it was built.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "every method keeps start + len <= buffer.len(), the only bounds used"
+)]
+
+use core::fmt;
+
+use crate::VnetHeader;
+
+/// Bytes in front of a fresh frame: room for the tunnel headers of the largest underlay
+/// (Ethernet 14, IPv6 40, UDP 8, VXLAN 8) and a virtio-net header, rounded to cache lines.
+pub const HEADROOM: usize = 128;
+
+/// An owned packet buffer: headroom, then the frame, then spare room.
+#[derive(Clone)]
+pub struct Frame {
+    buffer: Box<[u8]>,
+    start: usize,
+    len: usize,
+    /// What the TAP said about the frame, or should be told.
+    pub vnet: VnetHeader,
+}
+
+impl Frame {
+    /// An empty frame with room for `capacity` bytes behind [`HEADROOM`]. Allocates.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            buffer: vec![0; HEADROOM + capacity].into_boxed_slice(),
+            start: HEADROOM,
+            len: 0,
+            vnet: VnetHeader::NONE,
+        }
+    }
+
+    /// Bytes that fit behind the headroom of an empty frame.
+    #[inline]
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buffer.len() - HEADROOM
+    }
+
+    /// Empties the frame, restores the headroom and forgets the virtio-net header.
+    #[inline]
+    pub fn reset(&mut self) {
+        self.start = HEADROOM;
+        self.len = 0;
+        self.vnet = VnetHeader::NONE;
+    }
+
+    /// The packet's bytes.
+    #[inline]
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.buffer[self.start..self.start + self.len]
+    }
+
+    /// The packet's bytes, to change in place.
+    #[inline]
+    #[must_use]
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.start..self.start + self.len]
+    }
+
+    /// Bytes in the packet.
+    #[inline]
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the packet has no bytes.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes that [`Frame::prepend`] can still add.
+    #[inline]
+    #[must_use]
+    pub const fn headroom(&self) -> usize {
+        self.start
+    }
+
+    /// Adds `n` bytes in front and returns them; their content is unspecified.
+    /// `None`, and no change, when the headroom is smaller.
+    #[inline]
+    #[must_use]
+    pub fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
+        self.start = self.start.checked_sub(n)?;
+        self.len += n;
+        Some(&mut self.buffer[self.start..self.start + n])
+    }
+
+    /// Drops `n` bytes at the front, or all of them when there are fewer.
+    #[inline]
+    pub fn trim_front(&mut self, n: usize) {
+        let n = n.min(self.len);
+        self.start += n;
+        self.len -= n;
+    }
+
+    /// Keeps the first `n` bytes; no change when there are fewer.
+    #[inline]
+    pub fn truncate(&mut self, n: usize) {
+        self.len = self.len.min(n);
+    }
+
+    /// Adds `n` zero bytes at the end and returns them: what an earlier packet left in the
+    /// buffer never shows. `None`, and no change, when the room is smaller.
+    #[inline]
+    #[must_use]
+    pub fn grow(&mut self, n: usize) -> Option<&mut [u8]> {
+        let old_end = self.start + self.len;
+        let added = self.buffer[old_end..].get_mut(..n)?;
+        added.fill(0);
+        self.len += n;
+        Some(added)
+    }
+
+    /// The whole room from the packet's start: read into it, then [`Frame::set_len`].
+    #[inline]
+    #[must_use]
+    pub fn spare_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.start..]
+    }
+
+    /// [`Frame::spare_mut`] that begins `n` bytes before the packet's start, or with the
+    /// whole headroom when it is smaller: a read can put a prefix there.
+    #[inline]
+    #[must_use]
+    pub fn spare_with_front(&mut self, n: usize) -> &mut [u8] {
+        let n = n.min(self.start);
+        &mut self.buffer[self.start - n..]
+    }
+
+    /// Declares that the packet has `n` bytes, as many as there is room for.
+    #[inline]
+    pub fn set_len(&mut self, n: usize) {
+        self.len = n.min(self.buffer.len() - self.start);
+    }
+
+    /// Replaces the packet by a copy of `bytes`, from the current start on.
+    /// False, and no change, when the room is smaller.
+    #[inline]
+    #[must_use]
+    pub fn copy_from(&mut self, bytes: &[u8]) -> bool {
+        let Some(room) = self.buffer[self.start..].get_mut(..bytes.len()) else {
+            return false;
+        };
+        room.copy_from_slice(bytes);
+        self.len = bytes.len();
+        true
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("start", &self.start)
+            .field("len", &self.len)
+            .field("vnet", &self.vnet)
+            .finish_non_exhaustive()
+    }
+}
