@@ -7,7 +7,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
     Fragment, Headers, IpProtocol, Transport,
-    bytes::{put, put_u16, u16_at},
+    bytes::{put, put_u16},
     icmp, sctp, tcp, udp,
 };
 
@@ -185,7 +185,9 @@ pub fn verify_transport(frame: &[u8], headers: &Headers) -> bool {
     };
     match headers.transport {
         Transport::Sctp => sctp::verify(segment),
-        Transport::Udp if u16_at(segment, udp::CHECKSUM) == 0 => headers.flow.src.is_ipv4(),
+        Transport::Udp if segment.get(udp::CHECKSUM..udp::HEADER_LEN) == Some(&[0, 0]) => {
+            headers.flow.src.is_ipv4()
+        }
         Transport::Tcp(_) | Transport::Udp | Transport::Icmp { .. } | Transport::Icmpv6 { .. } => {
             transport_sum(segment, headers) == 0
         }
@@ -196,11 +198,11 @@ pub fn verify_transport(frame: &[u8], headers: &Headers) -> bool {
 /// Writes the transport checksum of a parsed frame; does nothing to fragments and to
 /// protocols whose checksum we do not know. UDP's 0 is written as 0xffff (RFC 768).
 pub fn fill_transport(frame: &mut [u8], headers: &Headers) {
-    let at = match headers.transport {
-        Transport::Tcp(_) => tcp::CHECKSUM,
-        Transport::Udp => udp::CHECKSUM,
-        Transport::Icmp { .. } | Transport::Icmpv6 { .. } => icmp::CHECKSUM,
-        Transport::Sctp => sctp::CHECKSUM,
+    let (at, width) = match headers.transport {
+        Transport::Tcp(_) => (tcp::CHECKSUM, 2),
+        Transport::Udp => (udp::CHECKSUM, 2),
+        Transport::Icmp { .. } | Transport::Icmpv6 { .. } => (icmp::CHECKSUM, 2),
+        Transport::Sctp => (sctp::CHECKSUM, 4),
         Transport::Other | Transport::Opaque => return,
     };
     if !matches!(headers.fragment, Fragment::Whole) {
@@ -209,6 +211,9 @@ pub fn fill_transport(frame: &mut [u8], headers: &Headers) {
     let Some(segment) = frame.get_mut(headers.l4..headers.end) else {
         return;
     };
+    if segment.len() < at + width {
+        return;
+    }
     if matches!(headers.transport, Transport::Sctp) {
         let crc = sctp::crc32c(segment);
         put(segment, at, &crc.to_le_bytes());
@@ -248,4 +253,64 @@ fn transport_sum(segment: &[u8], headers: &Headers) -> u16 {
     }
     sum.add_bytes(segment);
     sum.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The header of RFC 1071's time, checksum 0xb861: 192.168.0.1 > 192.168.0.199, UDP.
+    const HEADER: [u8; 20] = [
+        0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0xb8, 0x61, 192, 168, 0, 1, 192, 168, 0, 199,
+    ];
+
+    #[test]
+    fn the_literal_header() {
+        assert_eq!(ipv4_header(&HEADER), 0);
+        let mut zeroed = HEADER;
+        zeroed[10..12].fill(0);
+        assert_eq!(ipv4_header(&zeroed), 0xb861);
+    }
+
+    /// RFC 1071 §3: the sum of these bytes is 0xddf2.
+    #[test]
+    fn the_example_of_rfc_1071() {
+        let mut sum = Sum::new();
+        sum.add_bytes(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]);
+        assert_eq!(sum.finish(), !0xddf2);
+    }
+
+    /// RFC 1624 §4: 0x5555 becomes 0x3285 in a header with checksum 0xdd2f. The right
+    /// answer is 0x0000, where RFC 1141 gives 0xffff.
+    #[test]
+    fn the_example_of_rfc_1624() {
+        assert_eq!(update_u16(0xdd2f, 0x5555, 0x3285), 0x0000);
+        assert_eq!(update_u32(0xdd2f, 0x5555_0000, 0x3285_0000), 0x0000);
+        assert_eq!(update_u32(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    #[test]
+    fn folding_keeps_every_carry() {
+        let cases = [
+            (0, 0),
+            (0xffff, 0xffff),
+            (0x1_0000, 1),
+            (0x1_ffff, 1),
+            (u32::MAX, 0xffff),
+        ];
+        for (sum, expected) in cases {
+            assert_eq!(fold(sum), expected, "{sum:#x}");
+        }
+        assert_eq!(fold_words(u64::MAX), 0xffff);
+        assert_eq!(fold_words(0x0001_0001_0001_0001), 4);
+    }
+
+    #[test]
+    fn an_update_that_changes_nothing_changes_nothing() {
+        for checksum in 0..0xffff {
+            assert_eq!(update_u16(checksum, 0x1234, 0x1234), checksum);
+        }
+        // Both spellings of zero verify; only 0x0000 is ever written for it.
+        assert_eq!(update_u16(0xffff, 0x1234, 0x1234), 0);
+    }
 }

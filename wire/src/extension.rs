@@ -40,6 +40,23 @@ pub struct Chain {
 /// (RFC 8200 §4.5).
 #[inline]
 pub fn walk(payload: &[u8], first: IpProtocol) -> Result<Chain, Malformed> {
+    walk_from(payload, first, Reading::Whole)
+}
+
+/// [`walk`] over a packet that an ICMP error quotes and may have cut: a fragment's length
+/// is not judged.
+pub(crate) fn walk_quoted(payload: &[u8], first: IpProtocol) -> Result<Chain, Malformed> {
+    walk_from(payload, first, Reading::Quoted)
+}
+
+#[derive(Clone, Copy)]
+enum Reading {
+    Whole,
+    Quoted,
+}
+
+#[inline]
+fn walk_from(payload: &[u8], first: IpProtocol, reading: Reading) -> Result<Chain, Malformed> {
     let chain = Chain {
         protocol: first,
         len: 0,
@@ -47,13 +64,13 @@ pub fn walk(payload: &[u8], first: IpProtocol) -> Result<Chain, Malformed> {
         source_routed: false,
     };
     if first.is_extension() {
-        walk_headers(payload, chain)
+        walk_headers(payload, chain, reading)
     } else {
         Ok(chain)
     }
 }
 
-fn walk_headers(payload: &[u8], mut chain: Chain) -> Result<Chain, Malformed> {
+fn walk_headers(payload: &[u8], mut chain: Chain, reading: Reading) -> Result<Chain, Malformed> {
     let mut fragmented = false;
     for index in 0..=MAX_HEADERS {
         if !chain.protocol.is_extension() {
@@ -81,7 +98,13 @@ fn walk_headers(payload: &[u8], mut chain: Chain) -> Result<Chain, Malformed> {
             IpProtocol::FRAGMENT if fragmented => return Err(Malformed::HeaderChain),
             IpProtocol::FRAGMENT => {
                 fragmented = true;
-                chain.fragment = fragment(header, rest.len() - len)?;
+                chain.fragment = fragment(
+                    header,
+                    match reading {
+                        Reading::Whole => rest.len() - len,
+                        Reading::Quoted => 0,
+                    },
+                )?;
             }
             IpProtocol::ROUTING => chain.source_routed |= header[2] == 0 || header[3] != 0,
             _ => {}

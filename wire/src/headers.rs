@@ -5,15 +5,13 @@
 //! differently (overlapping lengths, tiny fragments, cut chains). Owns [`Headers`]. Never
 //! decides who may talk, and never changes a byte.
 
-use core::net::IpAddr;
-
 use crate::{
-    Arp, EtherType, FlowKey, IpProtocol, IpVersion, Mac, Malformed, TcpInfo,
+    Arp, EtherType, FlowKey, Fragment, IpProtocol, IpVersion, Mac, Malformed, TcpInfo,
     ethernet::{self, EthernetFrame},
-    extension, icmp,
+    extension,
     ipv4::{self, Ipv4Packet},
     ipv6::{self, Ipv6Packet},
-    transport::{self, Ports},
+    transport,
 };
 
 /// An IP packet as one walk found it. Offsets count from the first byte that was parsed:
@@ -78,51 +76,6 @@ pub enum Transport {
     Opaque,
 }
 
-/// Which part of its packet these bytes are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fragment {
-    /// All of it; IPv6 atomic fragments too (RFC 6946).
-    Whole,
-    /// The first part, with the whole transport header.
-    First {
-        /// The identification all parts share.
-        id: u32,
-    },
-    /// A part without transport header.
-    Later {
-        /// The identification all parts share.
-        id: u32,
-        /// The place of these bytes in the whole payload, in bytes.
-        offset: u16,
-        /// Whether another part follows.
-        more: bool,
-    },
-}
-
-impl Fragment {
-    /// Tells the part by offset (bytes) and more-fragments flag, and checks that
-    /// `payload_len` bytes there can belong to an IP packet.
-    ///
-    /// # Errors
-    /// `BadLength` when more follows but the length is not a multiple of 8, or the end
-    /// would be beyond 65,535 bytes (RFC 791 §3.2, RFC 8200 §4.5).
-    #[inline]
-    pub fn new(id: u32, offset: u16, more: bool, payload_len: usize) -> Result<Self, Malformed> {
-        if offset == 0 && !more {
-            return Ok(Self::Whole);
-        }
-        let end = usize::from(offset) + payload_len;
-        if (more && !payload_len.is_multiple_of(8)) || end > usize::from(u16::MAX) {
-            return Err(Malformed::BadLength);
-        }
-        Ok(if offset == 0 {
-            Self::First { id }
-        } else {
-            Self::Later { id, offset, more }
-        })
-    }
-}
-
 /// A frame, as far as the switch understands it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
@@ -179,6 +132,7 @@ impl Walk<'_> {
         )?;
         let protocol = packet.protocol();
         let segment = transport::read(payload, IpVersion::V4, protocol, fragment)?;
+        let (src, dst) = (packet.source().into(), packet.destination().into());
         Ok(Headers {
             dst_mac: self.dst_mac,
             src_mac: self.src_mac,
@@ -186,12 +140,7 @@ impl Walk<'_> {
             l3: self.l3,
             l4: self.l3 + packet.header_len(),
             end: self.l3 + packet.total_len(),
-            flow: flow(
-                packet.source().into(),
-                packet.destination().into(),
-                protocol,
-                segment.ports,
-            ),
+            flow: segment.ports.flow(src, dst, protocol),
             transport: segment.transport,
             fragment,
             hop_limit: packet.ttl(),
@@ -215,7 +164,7 @@ impl Walk<'_> {
             l3: self.l3,
             l4: self.l3 + ipv6::HEADER_LEN + chain.len,
             end: self.l3 + packet.total_len(),
-            flow: flow(src, dst, chain.protocol, segment.ports),
+            flow: segment.ports.flow(src, dst, chain.protocol),
             transport: segment.transport,
             fragment: chain.fragment,
             hop_limit: packet.hop_limit(),
@@ -223,17 +172,6 @@ impl Walk<'_> {
             source_routed: chain.source_routed,
             dont_fragment: true,
         })
-    }
-}
-
-#[inline]
-const fn flow(src: IpAddr, dst: IpAddr, protocol: IpProtocol, ports: Ports) -> FlowKey {
-    FlowKey {
-        src,
-        dst,
-        protocol,
-        src_port: ports.src,
-        dst_port: ports.dst,
     }
 }
 
@@ -296,51 +234,4 @@ impl Headers {
             .symmetric_hash(seed),
         }
     }
-}
-
-/// The tuple of the packet an ICMP error is about, as written inside it.
-///
-/// The packet is quoted and may be cut: 8 bytes of its transport header are enough
-/// (RFC 792; RFC 4443 §2.4 c). Its lengths and checksums are not judged. `None` when
-/// `headers` is no ICMP error, is a fragment, or the quote shows no transport header.
-#[must_use]
-pub fn embedded_flow(frame: &[u8], headers: &Headers) -> Option<FlowKey> {
-    if !matches!(headers.fragment, Fragment::Whole) || !icmp::is_error(headers.transport) {
-        return None;
-    }
-    let quote = frame.get(headers.l4 + icmp::HEADER_LEN..headers.end)?;
-    match headers.version {
-        IpVersion::V4 => embedded_ipv4(quote),
-        IpVersion::V6 => embedded_ipv6(quote),
-    }
-}
-
-fn embedded_ipv4(quote: &[u8]) -> Option<FlowKey> {
-    let packet = Ipv4Packet::new_quoted(quote)?;
-    if packet.fragment_offset() != 0 {
-        return None;
-    }
-    let ports = transport::quoted_ports(packet.payload(), IpVersion::V4, packet.protocol())?;
-    Some(flow(
-        packet.source().into(),
-        packet.destination().into(),
-        packet.protocol(),
-        ports,
-    ))
-}
-
-fn embedded_ipv6(quote: &[u8]) -> Option<FlowKey> {
-    let packet = Ipv6Packet::new_quoted(quote)?;
-    let chain = extension::walk(packet.payload(), packet.next_header()).ok()?;
-    if matches!(chain.fragment, Fragment::Later { .. }) {
-        return None;
-    }
-    let payload = packet.payload().get(chain.len..)?;
-    let ports = transport::quoted_ports(payload, IpVersion::V6, chain.protocol)?;
-    Some(flow(
-        packet.source().into(),
-        packet.destination().into(),
-        chain.protocol,
-        ports,
-    ))
 }

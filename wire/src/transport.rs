@@ -3,8 +3,10 @@
 //! The bridge between the IP walk and the transport views: the one place that says how
 //! strict each transport header is judged in a whole packet and in a first fragment.
 
+use core::net::IpAddr;
+
 use crate::{
-    Fragment, IpProtocol, IpVersion, Malformed, Transport,
+    FlowKey, Fragment, IpProtocol, IpVersion, Malformed, Transport,
     bytes::u16_at,
     icmp::{self, IcmpMessage},
     sctp::SctpPacket,
@@ -17,6 +19,19 @@ use crate::{
 pub(crate) struct Ports {
     pub(crate) src: u16,
     pub(crate) dst: u16,
+}
+
+impl Ports {
+    #[inline]
+    pub(crate) const fn flow(self, src: IpAddr, dst: IpAddr, protocol: IpProtocol) -> FlowKey {
+        FlowKey {
+            src,
+            dst,
+            protocol,
+            src_port: self.src,
+            dst_port: self.dst,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -88,32 +88,20 @@ impl VnetHeader {
         })
     }
 
-    /// Writes the header at the start of `out`, and zero into what follows up to
-    /// [`LEN_MRG`] (the buffer count, which a TAP ignores when it is written to). False,
-    /// and nothing written, when `out` is shorter than [`LEN`].
+    /// Fills `out`, the header's room of exactly [`LEN`] or [`LEN_MRG`] bytes; a buffer
+    /// count is written as 0, as a TAP ignores it. False, and nothing written, for any
+    /// other length.
     #[inline]
     pub fn emit(&self, out: &mut [u8]) -> bool {
-        let mut header = [0; LEN_MRG];
-        header[field::FLAGS] = self.flags;
-        header[field::GSO_TYPE] = self.gso_type;
-        put(&mut header, field::HDR_LEN, &self.hdr_len.to_ne_bytes());
-        put(&mut header, field::GSO_SIZE, &self.gso_size.to_ne_bytes());
-        put(
-            &mut header,
-            field::CSUM_START,
-            &self.csum_start.to_ne_bytes(),
-        );
-        put(
-            &mut header,
-            field::CSUM_OFFSET,
-            &self.csum_offset.to_ne_bytes(),
-        );
-        if out.len() < LEN {
+        if !matches!(out.len(), LEN | LEN_MRG) {
             return false;
         }
-        for (to, from) in out.iter_mut().zip(header) {
-            *to = from;
-        }
+        out.fill(0);
+        put(out, field::FLAGS, &[self.flags, self.gso_type]);
+        put(out, field::HDR_LEN, &self.hdr_len.to_ne_bytes());
+        put(out, field::GSO_SIZE, &self.gso_size.to_ne_bytes());
+        put(out, field::CSUM_START, &self.csum_start.to_ne_bytes());
+        put(out, field::CSUM_OFFSET, &self.csum_offset.to_ne_bytes());
         true
     }
 
@@ -160,5 +148,102 @@ impl VnetHeader {
         };
         put_u16(summed, at, checksum);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Mac, Parsed, build, checksum, parse};
+
+    fn partial(start: u16, offset: u16) -> VnetHeader {
+        VnetHeader {
+            flags: FLAG_NEEDS_CHECKSUM,
+            csum_start: start,
+            csum_offset: offset,
+            ..VnetHeader::NONE
+        }
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn the_literal_header_round_trips() {
+        let bytes = [1, 1, 0x36, 0, 0x80, 0x05, 0x22, 0, 0x10, 0, 0, 0];
+        let header = VnetHeader::parse(&bytes).unwrap();
+        let expected = VnetHeader {
+            gso_type: GSO_TCPV4,
+            hdr_len: 54,
+            gso_size: 1408,
+            ..partial(34, 16)
+        };
+        assert_eq!(header, expected);
+        assert!(header.needs_checksum() && header.is_segmented());
+        let mut out = [0xff; LEN_MRG];
+        assert!(header.emit(&mut out));
+        assert_eq!(out, bytes);
+        assert!(header.emit(&mut out[..LEN]));
+        assert!(!header.emit(&mut out[..LEN - 1]) && !header.emit(&mut out[..LEN + 1]));
+        assert_eq!(VnetHeader::parse(&bytes[..9]), Err(Malformed::Truncated));
+    }
+
+    #[test]
+    fn nothing_to_complete_leaves_the_frame_alone() {
+        let mut frame = [7; 20];
+        assert_eq!(VnetHeader::NONE.complete_checksum(&mut frame), Ok(()));
+        assert_eq!(frame, [7; 20]);
+    }
+
+    #[test]
+    fn a_partial_checksum_becomes_the_right_one() {
+        let (a, b) = (Mac::new([2, 0, 0, 0, 0, 1]), Mac::new([2, 0, 0, 0, 0, 2]));
+        let (src, dst) = ([10, 0, 0, 2].into(), [10, 0, 1, 2].into());
+        for len in 0..64 {
+            let mut frame = build::ethernet(a, b)
+                .ipv4(src, dst)
+                .udp(1, 2, &vec![0xa5; len]);
+            let mut pseudo = Sum::new();
+            let segment = u16::try_from(len).unwrap() + 8;
+            pseudo.add_pseudo_ipv4(src, dst, crate::IpProtocol::UDP, segment);
+            put_u16(&mut frame, 40, !pseudo.finish());
+            let header = partial(34, 6);
+            assert_eq!(header.complete_checksum(&mut frame), Ok(()));
+            let Ok(Parsed::Ip(headers)) = parse(&frame) else {
+                panic!("parses")
+            };
+            assert!(checksum::verify_transport(&frame, &headers), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_result_of_zero_is_written_as_ffff() {
+        let mut frame = [0xff, 0xff, 0, 0];
+        assert_eq!(partial(0, 2).complete_checksum(&mut frame), Ok(()));
+        assert_eq!(frame, [0xff; 4]);
+    }
+
+    #[test]
+    fn hostile_offsets_change_nothing() {
+        let cases = [
+            (0, 19),
+            (0, 20),
+            (0, u16::MAX),
+            (18, 1),
+            (19, 0),
+            (20, 0),
+            (21, 0),
+            (u16::MAX, 0),
+            (u16::MAX, u16::MAX),
+        ];
+        for (start, offset) in cases {
+            let mut frame = [7; 20];
+            let result = partial(start, offset).complete_checksum(&mut frame);
+            assert_eq!(result, Err(Malformed::Truncated), "{start} {offset}");
+            assert_eq!(frame, [7; 20], "{start} {offset}");
+        }
+        assert_eq!(partial(18, 0).complete_checksum(&mut [7; 20]), Ok(()));
+        assert_eq!(
+            partial(0, 0).complete_checksum(&mut []),
+            Err(Malformed::Truncated)
+        );
     }
 }
