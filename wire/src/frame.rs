@@ -168,3 +168,76 @@ impl fmt::Debug for Frame {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headroom_start_and_length_move_together() {
+        let mut frame = Frame::with_capacity(8);
+        assert!(frame.is_empty() && frame.capacity() == 8);
+        assert!(frame.copy_from(&[1, 2, 3, 4]));
+        frame.prepend(2).unwrap().copy_from_slice(&[8, 9]);
+        assert_eq!(frame.as_slice(), [8, 9, 1, 2, 3, 4]);
+        assert_eq!(frame.headroom(), HEADROOM - 2);
+        frame.trim_front(3);
+        assert_eq!(frame.as_slice(), [2, 3, 4]);
+        frame.truncate(2);
+        frame.truncate(5);
+        frame.grow(2).unwrap()[1] = 7;
+        assert_eq!(
+            frame.as_slice(),
+            [2, 3, 0, 7],
+            "grown bytes are zero, not old"
+        );
+        frame.as_mut_slice()[0] = 6;
+        assert_eq!((frame.as_slice()[0], frame.len()), (6, 4));
+        frame.trim_front(100);
+        assert!(frame.is_empty());
+    }
+
+    #[test]
+    fn requests_beyond_the_room_change_nothing() {
+        let mut frame = Frame::with_capacity(4);
+        assert!(!frame.copy_from(&[0; 5]));
+        assert!(frame.copy_from(&[1, 2, 3]));
+        assert!(frame.grow(2).is_none());
+        assert!(frame.prepend(HEADROOM + 1).is_none());
+        assert_eq!(
+            (frame.as_slice(), frame.headroom()),
+            (&[1, 2, 3][..], HEADROOM)
+        );
+        assert_eq!(
+            frame.prepend(HEADROOM).map(|front| front.len()),
+            Some(HEADROOM)
+        );
+        assert!(frame.prepend(1).is_none());
+        frame.set_len(usize::MAX);
+        assert_eq!(frame.len(), HEADROOM + 4);
+        assert!(frame.grow(usize::MAX).is_none());
+    }
+
+    #[test]
+    fn a_read_may_begin_in_the_headroom() {
+        let mut frame = Frame::with_capacity(4);
+        assert_eq!(frame.spare_mut().len(), 4);
+        frame
+            .spare_with_front(2)
+            .copy_from_slice(&[9, 9, 1, 2, 3, 4]);
+        frame.set_len(3);
+        assert_eq!(frame.as_slice(), [1, 2, 3]);
+        assert_eq!(frame.spare_with_front(usize::MAX).len(), HEADROOM + 4);
+    }
+
+    #[test]
+    fn reset_forgets_everything() {
+        let mut frame = Frame::with_capacity(4);
+        assert!(frame.copy_from(&[1, 2, 3]));
+        frame.trim_front(1);
+        frame.vnet.flags = 1;
+        frame.reset();
+        assert!(frame.is_empty() && frame.headroom() == HEADROOM);
+        assert_eq!(frame.vnet, VnetHeader::NONE);
+    }
+}

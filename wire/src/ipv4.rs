@@ -344,3 +344,125 @@ impl Ipv4Repr {
         header
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 192.168.0.1 > 192.168.0.199, UDP, TTL 64, DF, total length 24, ECT(0).
+    const PACKET: [u8; 25] = [
+        0x45, 0x02, 0, 24, 0x12, 0x34, 0x40, 0, 0x40, 0x11, 0xa6, 0x86, 192, 168, 0, 1, 192, 168,
+        0, 199, 1, 2, 3, 4, 0xee,
+    ];
+
+    #[test]
+    fn getters_read_the_literal_packet() {
+        let ip = Ipv4Packet::new_checked(PACKET).unwrap();
+        assert_eq!((ip.header_len(), ip.total_len()), (20, 24));
+        assert_eq!((ip.traffic_class(), ip.identification()), (2, 0x1234));
+        assert!(ip.dont_fragment() && !ip.more_fragments());
+        assert_eq!((ip.fragment_offset(), ip.ttl()), (0, 64));
+        assert_eq!((ip.protocol(), ip.checksum()), (IpProtocol::UDP, 0xa686));
+        assert_eq!(ip.source(), Ipv4Addr::new(192, 168, 0, 1));
+        assert_eq!(ip.destination(), Ipv4Addr::new(192, 168, 0, 199));
+        assert_eq!((ip.options(), ip.payload()), (&[][..], &[1, 2, 3, 4][..]));
+        assert!(ip.verify_checksum());
+    }
+
+    #[test]
+    fn setters_keep_the_checksum_right() {
+        let mut bytes = PACKET;
+        let mut ip = Ipv4Packet::new_checked(&mut bytes).unwrap();
+        ip.set_traffic_class(0xb9);
+        ip.set_ttl(1);
+        ip.set_total_len(23);
+        ip.set_identification(0xffff);
+        ip.set_fragment(1480, true);
+        assert!(ip.verify_checksum() && ip.dont_fragment() && ip.more_fragments());
+        assert_eq!(
+            (ip.traffic_class(), ip.ttl(), ip.identification()),
+            (0xb9, 1, 0xffff)
+        );
+        assert_eq!(ip.fragment_offset(), 1480);
+        assert_eq!(
+            ip.payload().len(),
+            4,
+            "the view keeps the length it checked"
+        );
+        assert_eq!(Ipv4Packet::new_checked(bytes).unwrap().total_len(), 23);
+    }
+
+    #[test]
+    fn every_ttl_and_ecn_keeps_the_checksum_right() {
+        for ttl in 0..=255u8 {
+            for ecn in 0..4 {
+                let mut bytes = PACKET;
+                Ipv4Packet::new_checked(&mut bytes).unwrap().set_ttl(ttl);
+                assert_eq!(decrement_ttl(&mut bytes), Some(ttl.saturating_sub(1)));
+                set_ecn(&mut bytes, ecn | 0xf0);
+                let ip = Ipv4Packet::new_checked(bytes).unwrap();
+                assert!(ip.verify_checksum(), "ttl {ttl}, ecn {ecn}");
+                assert_eq!((ip.ttl(), ip.traffic_class()), (ttl.saturating_sub(1), ecn));
+            }
+        }
+        assert_eq!(decrement_ttl(&mut [0x45; 19]), None);
+        set_ecn(&mut [0x45; 19], 3);
+    }
+
+    #[test]
+    fn lengths_and_versions_that_are_refused() {
+        let cases = [
+            ("version 6", 0, 0x65, Malformed::BadVersion),
+            ("IHL 4", 0, 0x44, Malformed::BadLength),
+            ("IHL beyond total length", 0, 0x47, Malformed::BadLength),
+            ("total length below header", 3, 19, Malformed::BadLength),
+            ("total length beyond buffer", 3, 26, Malformed::Truncated),
+        ];
+        for (name, at, value, expected) in cases {
+            let mut bytes = PACKET;
+            bytes[at] = value;
+            assert_eq!(
+                Ipv4Packet::new_checked(bytes).err(),
+                Some(expected),
+                "{name}"
+            );
+        }
+        let short = Ipv4Packet::new_checked(&PACKET[..19]);
+        assert_eq!(short.err(), Some(Malformed::Truncated));
+    }
+
+    #[test]
+    fn source_routes_among_options() {
+        let cases: [(&[u8], _); 11] = [
+            (&[], Ok(false)),
+            (&[1, 1, 1, 0], Ok(false)),
+            (&[0, 131, 7, 4], Ok(false)),
+            (&[131, 3, 4, 0], Ok(true)),
+            (&[137, 3, 4, 0], Ok(true)),
+            (&[1, 137, 3, 4], Ok(true)),
+            (&[7, 4, 4, 0, 131, 3, 4, 0], Ok(true)),
+            (&[131, 3, 4, 7], Err(Malformed::BadLength)),
+            (&[7, 0, 0, 0], Err(Malformed::BadLength)),
+            (&[7, 1, 0, 0], Err(Malformed::BadLength)),
+            (&[7, 5, 0, 0], Err(Malformed::BadLength)),
+        ];
+        for (options, expected) in cases {
+            assert_eq!(source_routed(options), expected, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn a_written_header_is_read_back() {
+        let repr = Ipv4Repr {
+            src: Ipv4Addr::new(192, 168, 0, 1),
+            dst: Ipv4Addr::new(192, 168, 0, 199),
+            protocol: IpProtocol::UDP,
+            payload_len: 4,
+            ttl: 64,
+            traffic_class: 2,
+            identification: 0x1234,
+            dont_fragment: true,
+        };
+        assert_eq!(repr.to_bytes(), PACKET[..20]);
+    }
+}

@@ -201,3 +201,88 @@ impl Ipv6Repr {
         header
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// fd00::1 > fd00::2, no next header, hop limit 64, class 0xb9, label 0x12345.
+    const PACKET: [u8; 43] = [
+        0x6b, 0x91, 0x23, 0x45, 0, 2, 59, 64, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+        0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0xaa, 0xbb, 0xee,
+    ];
+
+    #[test]
+    fn getters_read_the_literal_packet() {
+        let ip = Ipv6Packet::new_checked(PACKET).unwrap();
+        assert_eq!((ip.traffic_class(), ip.flow_label()), (0xb9, 0x12345));
+        assert_eq!((ip.total_len(), ip.hop_limit()), (42, 64));
+        assert_eq!(ip.next_header(), IpProtocol::NO_NEXT);
+        assert_eq!(ip.source(), "fd00::1".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(ip.destination(), "fd00::2".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(ip.payload(), [0xaa, 0xbb]);
+    }
+
+    #[test]
+    fn setters_write_what_getters_read() {
+        let mut bytes = PACKET;
+        let mut ip = Ipv6Packet::new_checked(&mut bytes).unwrap();
+        ip.set_traffic_class(0x46);
+        ip.set_hop_limit(1);
+        ip.set_payload_len(3);
+        assert_eq!((ip.traffic_class(), ip.flow_label()), (0x46, 0x12345));
+        assert_eq!(
+            ip.payload().len(),
+            2,
+            "the view keeps the length it checked"
+        );
+        assert_eq!(decrement_hop_limit(&mut bytes), Some(0));
+        assert_eq!(decrement_hop_limit(&mut bytes), Some(0));
+        for ecn in 0..4 {
+            set_ecn(&mut bytes, ecn | 0xf0);
+            let ip = Ipv6Packet::new_checked(bytes).unwrap();
+            assert_eq!((ip.traffic_class(), ip.flow_label()), (0x44 | ecn, 0x12345));
+            assert_eq!(ip.total_len(), 43);
+        }
+        assert_eq!(decrement_hop_limit(&mut bytes[..39]), None);
+        set_ecn(&mut bytes[..39], 1);
+    }
+
+    #[test]
+    fn lengths_and_versions_that_are_refused() {
+        let refused = |change: &dyn Fn(&mut [u8; 43])| {
+            let mut bytes = PACKET;
+            change(&mut bytes);
+            Ipv6Packet::new_checked(bytes).err()
+        };
+        assert_eq!(
+            refused(&|bytes| bytes[0] = 0x4b),
+            Some(Malformed::BadVersion)
+        );
+        assert_eq!(refused(&|bytes| bytes[5] = 4), Some(Malformed::Truncated));
+        let jumbogram = |bytes: &mut [u8; 43]| bytes[5..7].fill(0);
+        assert_eq!(refused(&jumbogram), Some(Malformed::BadLength));
+        assert_eq!(
+            refused(&|bytes| bytes[5] = 0),
+            None,
+            "no payload, no next header"
+        );
+        let short = Ipv6Packet::new_checked(&PACKET[..39]);
+        assert_eq!(short.err(), Some(Malformed::Truncated));
+    }
+
+    #[test]
+    fn a_written_header_is_read_back() {
+        let repr = Ipv6Repr {
+            src: "fd00::1".parse().unwrap(),
+            dst: "fd00::2".parse().unwrap(),
+            next_header: IpProtocol::NO_NEXT,
+            payload_len: 2,
+            hop_limit: 64,
+            traffic_class: 0xb9,
+        };
+        let mut expected = PACKET;
+        expected[1..4].copy_from_slice(&[0x90, 0, 0]);
+        assert_eq!(repr.to_bytes(), expected[..40]);
+    }
+}

@@ -56,3 +56,25 @@ impl Pool {
         self.count
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_back_reset_and_never_more_than_there_were() {
+        let mut pool = Pool::new(2, 64);
+        let mut first = pool.take().unwrap();
+        let second = pool.take().unwrap();
+        assert!(pool.take().is_none());
+        assert!(first.copy_from(&[1; 64]));
+        let stranger = first.clone();
+        pool.put(first);
+        pool.put(Frame::with_capacity(65));
+        assert_eq!(pool.available(), 1, "another size is not kept");
+        pool.put(second);
+        pool.put(stranger);
+        assert_eq!((pool.available(), pool.count()), (2, 2));
+        assert!(pool.take().is_some_and(|frame| frame.is_empty()));
+    }
+}
