@@ -1,0 +1,256 @@
+//! Remembering a flow: where it goes, and what makes room for it.
+
+use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::fence;
+
+use weft_wire::Headers;
+
+use super::config::{FlowState, Rank};
+use super::entry::{NO_HOME, Progress, Snapshot};
+use super::lookup::{Followed, follow};
+use super::packet::{Kind, Packet};
+use super::probe::{Place, Probe};
+use super::window::Window;
+use super::{Conntrack, EntryRef, Full, Sighting};
+use crate::{Direction, Moment, RuleId, TcpState};
+
+/// Attempts to claim an entry that other workers want too.
+const ATTEMPTS: usize = 8;
+
+/// A flow about to be remembered.
+struct Arrival<'a> {
+    packet: Packet<'a>,
+    probe: Probe,
+    owner: u16,
+}
+
+/// The entry a flow gets.
+struct Chosen<'a> {
+    place: Place<'a>,
+    gives_up: Option<Victim>,
+}
+
+/// The flow that leaves an entry to a newer one.
+#[derive(Clone, Copy)]
+struct Victim {
+    rank: Rank,
+    seen: Moment,
+    owner: u16,
+}
+
+impl Conntrack {
+    /// Remembers the flow that this packet, allowed by `rule` on `at.side`,
+    /// starts, and charges it to `owner`. A flow remembered meanwhile is joined;
+    /// if it was the other end that started it, without taking the verdict over.
+    ///
+    /// # Errors
+    /// [`Full`]; also for an owner that [`super::Config::owners`] leaves out and
+    /// for a packet that [`Conntrack::lookup`] would call untracked.
+    pub fn create(
+        &self,
+        headers: &Headers,
+        at: Sighting,
+        rule: RuleId,
+        owner: u32,
+    ) -> Result<EntryRef, Full> {
+        let arrival = self.arrival(headers, at, owner).ok_or(Full)?;
+        for _ in 0..ATTEMPTS {
+            if let Some(hit) = self.find(&arrival.probe, &arrival.packet.canonical.key, at.now) {
+                let Followed { entry, reply, .. } = follow(&hit, &arrival.packet);
+                if !reply {
+                    self.renew(entry, at.side, rule, at.epoch);
+                }
+                return Ok(entry);
+            }
+            let reserved = self.quotas.reserve(arrival.owner);
+            let Some(chosen) = self.choose(&arrival, reserved) else {
+                self.give_back(reserved, arrival.owner);
+                break;
+            };
+            if let Some(generation) = self.take(&chosen, reserved) {
+                return Ok(self.settle(&arrival, &chosen.place, generation, rule));
+            }
+            self.give_back(reserved, arrival.owner);
+        }
+        self.events.refused();
+        Err(Full)
+    }
+
+    fn arrival<'a>(&self, headers: &'a Headers, at: Sighting, owner: u32) -> Option<Arrival<'a>> {
+        let packet = Packet::of(headers, at)?;
+        let probe = self.probe(&headers.flow);
+        let owner = self.quotas.number(owner)?;
+        let starts = !matches!(packet.kind, Kind::EchoReply);
+        starts.then_some(Arrival {
+            packet,
+            probe,
+            owner,
+        })
+    }
+
+    fn give_back(&self, reserved: bool, owner: u16) {
+        if reserved {
+            self.quotas.release(owner);
+        }
+    }
+
+    /// The entry to use: with a charge `reserved`, a free one; otherwise one that
+    /// the eviction order gives up.
+    fn choose(&self, arrival: &Arrival<'_>, reserved: bool) -> Option<Chosen<'_>> {
+        if reserved && let Some(place) = self.free(&arrival.probe) {
+            return Some(Chosen {
+                place,
+                gives_up: None,
+            });
+        }
+        let places = arrival
+            .probe
+            .buckets
+            .iter()
+            .flat_map(|&bucket| self.places(bucket));
+        places
+            .filter(|place| place.seen.is_live())
+            .filter_map(|place| self.price(place, arrival, reserved))
+            .min_by_key(|chosen| chosen.gives_up.map(|victim| (victim.rank, victim.seen)))
+    }
+
+    /// A free entry in the emptier of the two buckets.
+    fn free(&self, probe: &Probe) -> Option<Place<'_>> {
+        let [first, second] = probe.buckets.map(|bucket| {
+            let mut free = self.places(bucket).filter(|place| place.seen.is_empty());
+            let place = free.next();
+            (usize::from(place.is_some()) + free.count(), place)
+        });
+        if second.0 > first.0 {
+            second.1
+        } else {
+            first.1
+        }
+    }
+
+    /// What giving up an entry costs, or `None` if it may not be given up.
+    fn price<'a>(
+        &self,
+        place: Place<'a>,
+        arrival: &Arrival<'_>,
+        reserved: bool,
+    ) -> Option<Chosen<'a>> {
+        let Snapshot {
+            key,
+            progress,
+            seen,
+        } = place.read()?;
+        let owner = key.owner();
+        let is_own = owner == arrival.owner;
+        let is_expired = self.is_expired(
+            &Snapshot {
+                key,
+                progress,
+                seen,
+            },
+            arrival.packet.at.now,
+        );
+        let rank = if is_expired {
+            Rank::Expired
+        } else {
+            progress.flow.rank()
+        };
+        // A newcomer without a charge of its own needs one of its owner's.
+        (is_own || is_expired && reserved).then_some(Chosen {
+            place,
+            gives_up: Some(Victim { rank, seen, owner }),
+        })
+    }
+
+    /// Claims the entry chosen. What lived there gives its charge back, or leaves
+    /// it to the newcomer that came without one.
+    fn take(&self, chosen: &Chosen<'_>, reserved: bool) -> Option<u32> {
+        let generation = chosen.place.guard.claim(chosen.place.seen)?;
+        if let Some(victim) = chosen.gives_up {
+            self.give_back(reserved, victim.owner);
+            match victim.rank {
+                Rank::Expired => self.events.expired(),
+                _ => self.events.evicted(),
+            }
+        }
+        Some(generation)
+    }
+
+    /// Fills and publishes a claimed entry, then makes sure it is the only one.
+    fn settle(
+        &self,
+        arrival: &Arrival<'_>,
+        place: &Place<'_>,
+        generation: u32,
+        rule: RuleId,
+    ) -> EntryRef {
+        let Packet { canonical, at, .. } = &arrival.packet;
+        let (progress, window) = first_progress(arrival, generation);
+        let entry = place.entry;
+        entry.fill(&canonical.started(arrival.owner), progress, at.now);
+        entry.set_window(&Window::from_words([0; 2], 0), &window);
+        entry.decide(at.side, generation, rule, at.epoch);
+        entry.count(false, arrival.packet.len());
+        let seen = place.guard.publish(generation, arrival.probe.tag);
+        self.events.created();
+        self.keep_one(arrival, Place { seen, ..*place })
+    }
+
+    /// Withdraws all entries of one flow but the first in scanning order, which
+    /// it returns. Every inserter does this after publishing.
+    fn keep_one(&self, arrival: &Arrival<'_>, own: Place<'_>) -> EntryRef {
+        fence(SeqCst);
+        let mut kept = None;
+        for place in arrival
+            .probe
+            .buckets
+            .iter()
+            .flat_map(|&bucket| self.places(bucket))
+        {
+            let is_own = place.index == own.index;
+            if !is_own && !self.is_double(arrival, &place) {
+                continue;
+            }
+            let place = if is_own { own } else { place };
+            if kept.is_none() {
+                kept = Some(place);
+            } else if self.end(place.guard, place.entry, place.seen) {
+                self.events.doubled();
+            }
+        }
+        kept.unwrap_or(own).to_ref()
+    }
+
+    fn is_double(&self, arrival: &Arrival<'_>, place: &Place<'_>) -> bool {
+        place.seen.is_live_with(arrival.probe.tag)
+            && place.read().is_some_and(|snapshot| {
+                snapshot.key.is_same_flow(&arrival.packet.canonical.key)
+                    && !self.is_expired(&snapshot, arrival.packet.at.now)
+            })
+    }
+}
+
+/// What a flow's first packet shows.
+fn first_progress(arrival: &Arrival<'_>, generation: u32) -> (Progress, Window) {
+    let empty = Window::from_words([0; 2], 0);
+    let (flow, window) = match arrival.packet.kind {
+        Kind::Tcp(info) => {
+            let state = FlowState::Tcp(TcpState::first(info.flags));
+            (state, empty.after(&info, false, true))
+        }
+        Kind::Udp => (FlowState::Udp { answered: false }, empty),
+        Kind::Sctp => (FlowState::Sctp { answered: false }, empty),
+        Kind::EchoRequest | Kind::EchoReply => (FlowState::Echo { answered: false }, empty),
+    };
+    let home = match arrival.packet.at.side {
+        Direction::Egress => arrival.packet.at.worker,
+        Direction::Ingress => NO_HOME,
+    };
+    let progress = Progress {
+        generation,
+        homes: [home, NO_HOME],
+        flow,
+        known: window.known(),
+    };
+    (progress, window)
+}

@@ -1,0 +1,369 @@
+//! The memory of one flow: sixteen atomic words on two cache lines, and the
+//! control word that guards them.
+//!
+//! Owns the layout and the seqlock around it. A writer claims an entry by moving
+//! its [`Control`] from empty or live to "writing" with the next generation,
+//! fills the words and publishes. A reader copies words and accepts them only if
+//! the control word is still the one it began with; otherwise it has read
+//! nothing. Words that change during a flow's life each stand alone, and those
+//! that decide anything carry the generation, so that a writer who was
+//! interrupted while its entry became another flow's cannot touch the new one.
+
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicU64, fence};
+
+use super::config::FlowState;
+use super::key::{Key, owner_of};
+use super::window::Window;
+use crate::{Direction, Epoch, Moment, RuleId};
+
+const EMPTY: u64 = 0;
+const WRITING: u64 = 1;
+const LIVE: u64 = 2;
+const PHASE: u64 = 0b11;
+const TAG_SHIFT: u32 = 16;
+const GENERATION_SHIFT: u32 = 32;
+
+/// The queue of an end whose frames were never read here.
+pub(super) const NO_HOME: u8 = 0xff;
+
+/// Attempts to change a word that other workers change too.
+const ATTEMPTS: usize = 8;
+
+/// The value of a control word: generation, hash tag, phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Control(u64);
+
+impl Control {
+    pub(super) const fn is_empty(self) -> bool {
+        self.0 & PHASE == EMPTY
+    }
+
+    pub(super) const fn is_live(self) -> bool {
+        self.0 & PHASE == LIVE
+    }
+
+    /// Whether a live entry whose key hashes to `tag` may be here.
+    #[inline]
+    pub(super) const fn is_live_with(self, tag: u16) -> bool {
+        self.0 & 0xffff_ffff == (tag as u64) << TAG_SHIFT | LIVE
+    }
+
+    pub(super) const fn generation(self) -> u32 {
+        (self.0 >> GENERATION_SHIFT) as u32
+    }
+
+    const fn with(generation: u32, tag: u16, phase: u64) -> Self {
+        Self((generation as u64) << GENERATION_SHIFT | (tag as u64) << TAG_SHIFT | phase)
+    }
+}
+
+/// The control words of one bucket: everything a miss needs, on one cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(super) struct Bucket {
+    pub(super) controls: [Guard; 8],
+}
+
+/// One entry's control word.
+#[derive(Debug, Default)]
+pub(super) struct Guard(AtomicU64);
+
+impl Guard {
+    #[inline]
+    pub(super) fn load(&self) -> Control {
+        Control(self.0.load(Acquire))
+    }
+
+    /// Whether nothing was claimed or withdrawn since `seen` was loaded; every
+    /// word read in between then belongs to the flow that was live.
+    #[inline]
+    pub(super) fn is_still(&self, seen: Control) -> bool {
+        fence(Acquire);
+        self.0.load(Relaxed) == seen.0
+    }
+
+    /// Takes the entry for writing; the new generation, or `None` if it is no
+    /// longer as `seen`.
+    pub(super) fn claim(&self, seen: Control) -> Option<u32> {
+        let generation = seen.generation().wrapping_add(1);
+        let writing = Control::with(generation, 0, WRITING);
+        self.0
+            .compare_exchange(seen.0, writing.0, AcqRel, Relaxed)
+            .ok()?;
+        // Orders the claim before the words: who reads one of them sees the claim.
+        fence(Release);
+        Some(generation)
+    }
+
+    /// Makes a claimed and filled entry visible.
+    pub(super) fn publish(&self, generation: u32, tag: u16) -> Control {
+        let live = Control::with(generation, tag, LIVE);
+        self.0.store(live.0, Release);
+        live
+    }
+
+    /// Ends a live entry; false if it is no longer as `seen`.
+    pub(super) fn withdraw(&self, seen: Control) -> bool {
+        let empty = Control::with(seen.generation(), 0, EMPTY);
+        self.0
+            .compare_exchange(seen.0, empty.0, AcqRel, Relaxed)
+            .is_ok()
+    }
+}
+
+/// What a flow has shown, in one word: generation, homes, state, what is known
+/// of its sequence numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) generation: u32,
+    /// The TAP queue of the initiator and of the responder.
+    pub(super) homes: [u8; 2],
+    pub(super) flow: FlowState,
+    /// [`Window`]'s bits.
+    pub(super) known: u8,
+}
+
+impl Progress {
+    const fn to_word(self) -> u64 {
+        let [initiator, responder] = self.homes;
+        (self.generation as u64) << 32
+            | (initiator as u64) << 24
+            | (responder as u64) << 16
+            | (self.flow.to_bits() as u64) << 8
+            | self.known as u64
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each field is cut out of the word"
+    )]
+    const fn from_word(word: u64) -> Self {
+        Self {
+            generation: (word >> 32) as u32,
+            homes: [(word >> 24) as u8, (word >> 16) as u8],
+            flow: FlowState::from_bits((word >> 8) as u8),
+            known: word as u8,
+        }
+    }
+}
+
+/// What a reader took from a live entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Snapshot {
+    pub(super) key: Key,
+    pub(super) progress: Progress,
+    pub(super) seen: Moment,
+}
+
+/// The words of one flow.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Entry {
+    /// Constant while live.
+    key: [AtomicU64; 5],
+    progress: AtomicU64,
+    seen: AtomicU64,
+    /// Generation and epoch of the verdict on the initiator's egress and on the
+    /// responder's ingress; another generation: none yet.
+    slots: [AtomicU64; 2],
+    /// The rules behind the two verdicts: labels, never what a packet passes by.
+    rules: AtomicU64,
+    /// Sequence numbers of the initiator and of the responder.
+    window: [AtomicU64; 2],
+    packets: [AtomicU64; 2],
+    bytes: [AtomicU64; 2],
+}
+
+impl Entry {
+    /// Copies the words a lookup needs; the caller then asks [`Guard::is_still`].
+    #[inline]
+    pub(super) fn key(&self) -> Key {
+        Key {
+            words: self.key.each_ref().map(|word| word.load(Relaxed)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn snapshot(&self, key: Key) -> Snapshot {
+        Snapshot {
+            key,
+            progress: self.progress(),
+            seen: Moment::from_nanos(self.seen.load(Relaxed)),
+        }
+    }
+
+    pub(super) fn owner(&self) -> u16 {
+        owner_of(self.key[4].load(Relaxed))
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        Progress::from_word(self.progress.load(Relaxed))
+    }
+
+    /// Fills a claimed entry; no verdict yet, nothing counted.
+    pub(super) fn fill(&self, key: &Key, progress: Progress, now: Moment) {
+        for (word, &value) in self.key.iter().zip(&key.words) {
+            word.store(value, Relaxed);
+        }
+        self.progress.store(progress.to_word(), Relaxed);
+        self.seen.store(now.as_nanos(), Relaxed);
+        for slot in &self.slots {
+            slot.store(undecided(progress.generation), Relaxed);
+        }
+        let zeroed = self.window.iter().chain(&self.packets).chain(&self.bytes);
+        for word in zeroed.chain([&self.rules]) {
+            word.store(0, Relaxed);
+        }
+    }
+
+    /// Applies `change` to the progress of this generation's flow. Gives up when
+    /// the entry is another flow's by now, or after [`ATTEMPTS`] lost races:
+    /// then the packet's share in the state is lost, as if the packet were.
+    #[inline]
+    pub(super) fn advance(
+        &self,
+        from: Progress,
+        change: impl Fn(Progress) -> Progress,
+    ) -> Progress {
+        let mut current = from;
+        for _ in 0..ATTEMPTS {
+            let next = change(current);
+            if next == current {
+                return next;
+            }
+            let (old, new) = (current.to_word(), next.to_word());
+            match self.progress.compare_exchange(old, new, Relaxed, Relaxed) {
+                Ok(_) => return next,
+                Err(word) => current = Progress::from_word(word),
+            }
+            if current.generation != from.generation {
+                return from;
+            }
+        }
+        current
+    }
+
+    /// Moves the time of the last packet forward to `now`. A lost race means that
+    /// another packet did so.
+    #[inline]
+    pub(super) fn refresh(&self, seen: Moment, now: Moment) {
+        if now > seen {
+            let (old, new) = (seen.as_nanos(), now.as_nanos());
+            let _ = self.seen.compare_exchange(old, new, Relaxed, Relaxed);
+        }
+    }
+
+    /// Counts a packet of `bytes` bytes sent by the responder (`reply`) or the
+    /// initiator.
+    #[inline]
+    pub(super) fn count(&self, reply: bool, bytes: u64) {
+        let [packets, responder_packets] = &self.packets;
+        let [octets, responder_octets] = &self.bytes;
+        let (packets, octets) = if reply {
+            (responder_packets, responder_octets)
+        } else {
+            (packets, octets)
+        };
+        packets.fetch_add(1, Relaxed);
+        octets.fetch_add(bytes, Relaxed);
+    }
+
+    /// Packets and bytes sent by the initiator, then by the responder.
+    pub(super) fn counts(&self) -> ([u64; 2], [u64; 2]) {
+        let load = |word: &AtomicU64| word.load(Relaxed);
+        (
+            self.packets.each_ref().map(load),
+            self.bytes.each_ref().map(load),
+        )
+    }
+
+    /// What is known of the sequence numbers of both ends.
+    #[inline]
+    pub(super) fn window(&self, known: u8) -> Window {
+        Window::from_words(self.window.each_ref().map(|word| word.load(Relaxed)), known)
+    }
+
+    /// Replaces what was known of the sequence numbers, where nobody else did.
+    #[inline]
+    pub(super) fn set_window(&self, from: &Window, to: &Window) {
+        let changed = from.words().into_iter().zip(to.words());
+        for (word, (old, new)) in self.window.iter().zip(changed) {
+            if old != new {
+                let _ = word.compare_exchange(old, new, Relaxed, Relaxed);
+            }
+        }
+    }
+
+    /// The epoch of the verdict in a direction, and its rule.
+    #[inline]
+    pub(super) fn slot(&self, side: Direction, generation: u32) -> Option<(Epoch, RuleId)> {
+        let slot = self.slot_word(side).load(Acquire);
+        let (decided_by, epoch) = split(slot);
+        if decided_by != generation {
+            return None;
+        }
+        let (egress, ingress) = split(self.rules.load(Relaxed));
+        let rule = match side {
+            Direction::Egress => egress,
+            Direction::Ingress => ingress,
+        };
+        Some((Epoch(epoch), RuleId(rule)))
+    }
+
+    /// Records that the tables of `epoch` allowed the flow in a direction. Never
+    /// replaces the word of younger tables, nor of another generation.
+    pub(super) fn decide(&self, side: Direction, generation: u32, rule: RuleId, epoch: Epoch) {
+        let slot = self.slot_word(side);
+        let mut old = slot.load(Relaxed);
+        for _ in 0..ATTEMPTS {
+            let (decided_by, decided) = split(old);
+            let ours = decided_by == generation && !Epoch(decided).is_after(epoch);
+            if !ours && old != undecided(generation) {
+                return;
+            }
+            self.label(side, rule);
+            match slot.compare_exchange(old, join(generation, epoch.0), Release, Relaxed) {
+                Ok(_) => return,
+                Err(current) => old = current,
+            }
+        }
+    }
+
+    fn label(&self, side: Direction, rule: RuleId) {
+        let mut old = self.rules.load(Relaxed);
+        for _ in 0..ATTEMPTS {
+            let (egress, ingress) = split(old);
+            let new = match side {
+                Direction::Egress => join(rule.0, ingress),
+                Direction::Ingress => join(egress, rule.0),
+            };
+            match self.rules.compare_exchange(old, new, Relaxed, Relaxed) {
+                Ok(_) => return,
+                Err(current) => old = current,
+            }
+        }
+    }
+
+    const fn slot_word(&self, side: Direction) -> &AtomicU64 {
+        let [egress, ingress] = &self.slots;
+        match side {
+            Direction::Egress => egress,
+            Direction::Ingress => ingress,
+        }
+    }
+}
+
+/// A slot of this generation without a verdict.
+const fn undecided(generation: u32) -> u64 {
+    join(!generation, 0)
+}
+
+const fn join(high: u32, low: u32) -> u64 {
+    (high as u64) << 32 | low as u64
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves")]
+const fn split(word: u64) -> (u32, u32) {
+    ((word >> 32) as u32, word as u32)
+}

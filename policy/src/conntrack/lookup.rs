@@ -1,0 +1,217 @@
+//! The fast path: which flow is this, and what does its packet change?
+
+use weft_wire::{FlowKey, Headers, TcpFlags, TcpInfo};
+
+use super::config::FlowState;
+use super::entry::{NO_HOME, Progress};
+use super::info::Related;
+use super::key::Canonical;
+use super::packet::{Kind, Packet, embedded_kind};
+use super::probe::Hit;
+use super::window::Window;
+use super::{Conntrack, EntryRef, Lookup, Sighting};
+use crate::{Direction, Moment, TcpState};
+
+/// What a packet of a known flow means.
+pub(super) struct Followed {
+    pub(super) entry: EntryRef,
+    pub(super) reply: bool,
+    home: Option<u8>,
+    off_window: bool,
+}
+
+impl Conntrack {
+    /// Finds the packet's flow and takes the packet in: time of last use, TCP
+    /// state, home queue, counts. A frame between two pods of this node is looked
+    /// up on both sides and counted once.
+    #[must_use]
+    pub fn lookup(&self, headers: &Headers, at: Sighting) -> Lookup {
+        let Some(packet) = Packet::of(headers, at) else {
+            return Lookup::Untracked;
+        };
+        let probe = self.probe(&headers.flow);
+        let Some(hit) = self.find(&probe, &packet.canonical.key, at.now) else {
+            return match packet.kind {
+                Kind::EchoReply => Lookup::Untracked,
+                _ => Lookup::New,
+            };
+        };
+        if self.ends_by_reopening(&hit, &packet) {
+            return Lookup::New;
+        }
+        judge(&hit, &follow(&hit, &packet), at)
+    }
+
+    /// The living flow that the packet embedded in an ICMP error belongs to, as
+    /// that packet's tuple says. Changes nothing, not even the time of last use.
+    #[must_use]
+    pub fn related(&self, embedded: &FlowKey, now: Moment) -> Option<Related> {
+        let canonical = Canonical::of(embedded, embedded_kind(embedded)?);
+        let hit = self.find(&self.probe(embedded), &canonical.key, now)?;
+        let reply = is_reply(&hit, &canonical);
+        let Progress {
+            homes, generation, ..
+        } = hit.snapshot.progress;
+        let epoch = |side| {
+            hit.place
+                .entry
+                .slot(side, generation)
+                .map(|(epoch, _)| epoch)
+        };
+        Some(Related {
+            entry: hit.place.to_ref(),
+            original: hit.snapshot.key.original(),
+            reply,
+            home: home_of(homes, reply),
+            egress: epoch(Direction::Egress),
+            ingress: epoch(Direction::Ingress),
+        })
+    }
+
+    /// Ends an entry whose connection is over and whose responder now opens
+    /// another one the other way.
+    fn ends_by_reopening(&self, hit: &Hit<'_>, packet: &Packet<'_>) -> bool {
+        let (Kind::Tcp(info), FlowState::Tcp(state)) = (packet.kind, hit.snapshot.progress.flow)
+        else {
+            return false;
+        };
+        let reopened = state.is_reopened_by(info.flags, is_reply(hit, &packet.canonical));
+        if reopened {
+            self.end(hit.place.guard, hit.place.entry, hit.place.seen);
+        }
+        reopened
+    }
+}
+
+fn is_reply(hit: &Hit<'_>, canonical: &Canonical) -> bool {
+    hit.snapshot.key.high_started() != canonical.from_high
+}
+
+const fn home_of(homes: [u8; 2], of_responder: bool) -> Option<u8> {
+    let [initiator, responder] = homes;
+    match if of_responder { responder } else { initiator } {
+        NO_HOME => None,
+        home => Some(home),
+    }
+}
+
+/// The verdict on the side a packet was seen on: a reply entering the initiator
+/// passes by the initiator's egress, one leaving the responder by its ingress.
+#[inline]
+fn judge(hit: &Hit<'_>, followed: &Followed, at: Sighting) -> Lookup {
+    let &Followed {
+        entry,
+        reply,
+        home,
+        off_window,
+    } = followed;
+    let side = if reply { at.side.opposite() } else { at.side };
+    match hit.place.entry.slot(side, entry.generation) {
+        Some((epoch, rule)) if epoch == at.epoch => Lookup::Known {
+            rule,
+            reply,
+            home,
+            entry,
+            off_window,
+        },
+        _ => {
+            let original = hit.snapshot.key.original();
+            Lookup::Stale {
+                entry,
+                original,
+                side,
+                reply,
+                home,
+                off_window,
+            }
+        }
+    }
+}
+
+/// Takes a packet in: state, home of the sending end, last use, counts.
+#[inline]
+pub(super) fn follow(hit: &Hit<'_>, packet: &Packet<'_>) -> Followed {
+    let (entry, before) = (hit.place.entry, hit.snapshot.progress);
+    let reply = is_reply(hit, &packet.canonical);
+    let is_leaving = packet.at.side == Direction::Egress;
+    let home = if is_leaving {
+        packet.at.worker
+    } else {
+        NO_HOME
+    };
+    let mut step = Step {
+        reply,
+        home,
+        flags: None,
+        known: before.known,
+    };
+    let mut off_window = false;
+    if let Kind::Tcp(info) = packet.kind {
+        let window = entry.window(before.known);
+        off_window = info.flags.contains(TcpFlags::RST) && !window.accepts_reset(&info, reply);
+        if !off_window {
+            step.flags = Some(info.flags);
+            step.known = take_in(hit, &window, &info, reply);
+        }
+    }
+    let after = entry.advance(before, |progress| step.apply(progress));
+    entry.refresh(hit.snapshot.seen, packet.at.now);
+    if is_leaving || home_of(after.homes, reply).is_none() {
+        entry.count(reply, packet.len());
+    }
+    Followed {
+        entry: hit.place.to_ref(),
+        reply,
+        home: home_of(after.homes, !reply),
+        off_window,
+    }
+}
+
+/// Takes the sequence numbers in; which of them are known then.
+fn take_in(hit: &Hit<'_>, window: &Window, info: &TcpInfo, reply: bool) -> u8 {
+    if info.flags.contains(TcpFlags::RST) {
+        return window.known();
+    }
+    let FlowState::Tcp(state) = hit.snapshot.progress.flow else {
+        return window.known();
+    };
+    let opens =
+        info.flags.contains(TcpFlags::SYN) && state.next(info.flags, reply) == TcpState::Opening;
+    let after = window.after(info, reply, opens);
+    hit.place.entry.set_window(window, &after);
+    after.known()
+}
+
+/// How one packet moves a flow's progress.
+#[derive(Clone, Copy)]
+struct Step {
+    reply: bool,
+    home: u8,
+    flags: Option<TcpFlags>,
+    known: u8,
+}
+
+impl Step {
+    #[inline]
+    fn apply(self, progress: Progress) -> Progress {
+        let [initiator, responder] = progress.homes;
+        let homes = match (self.home, self.reply) {
+            (NO_HOME, _) => progress.homes,
+            (home, false) => [home, responder],
+            (home, true) => [initiator, home],
+        };
+        let flow = match (progress.flow, self.flags) {
+            (FlowState::Tcp(state), Some(flags)) => FlowState::Tcp(state.next(flags, self.reply)),
+            (FlowState::Udp { .. }, _) if self.reply => FlowState::Udp { answered: true },
+            (FlowState::Sctp { .. }, _) if self.reply => FlowState::Sctp { answered: true },
+            (FlowState::Echo { .. }, _) if self.reply => FlowState::Echo { answered: true },
+            (flow, _) => flow,
+        };
+        Progress {
+            homes,
+            flow,
+            known: self.known,
+            ..progress
+        }
+    }
+}
