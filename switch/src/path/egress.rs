@@ -1,0 +1,84 @@
+//! The road out of a pod, and out of the host port.
+//!
+//! Read top to bottom: one step, one call; `?` leaves the road with the reason. What
+//! stays on this node goes on with the last steps of the road in, in the same call, so
+//! that egress policy of the sender and ingress policy of the receiver both count.
+
+use weft_encap::{Ecn, Tunnel};
+use weft_policy::Direction;
+use weft_wire::{Frame, Headers, Parsed};
+
+use super::drop::DropReason;
+use super::fate::Exit;
+use super::forward::Hop;
+use super::icmp::Refusal;
+use super::ports::PortId;
+use super::tables::PeerId;
+use super::{Turn, forward, fragment, gateway, neighbor, offload, rogue, spoof};
+
+impl Turn<'_> {
+    /// Decides where a frame read from port `from` leaves, and rewrites it for there.
+    pub(super) fn egress(&mut self, from: PortId, frame: &mut Frame) -> Result<Exit, Refusal> {
+        let tables = self.tables;
+        // 1  The port is open.
+        let port = tables.port(from).ok_or(DropReason::ClosedPort)?;
+        // 2  The sender's kernel may leave the checksum to us, but no segmentation.
+        offload::complete(frame)?;
+        // 3  The source MAC is the port's.
+        spoof::check_macs(frame.as_slice(), port)?;
+        // 4  One walk over the headers; only IPv4, IPv6 and ARP for the gateway exist.
+        let packet = match weft_wire::parse(frame.as_slice())? {
+            Parsed::Ip(packet) => packet,
+            Parsed::Arp(arp) => return Ok(neighbor::answer_arp(frame, &arp, from, port)?),
+            Parsed::Other(_) => return Err(DropReason::UnexpectedEthertype.into()),
+        };
+        frame.truncate(packet.end);
+        // 5  Nothing that only a router, a DHCP server or a node may say.
+        rogue::check(frame.as_slice(), &packet, &tables.node, Direction::Egress)?;
+        // 6  The source address is the port's.
+        spoof::check_source(frame.as_slice(), &packet, port, tables)?;
+        // 7  Questions to the gateway are answered on the spot.
+        if gateway::is_asked(&packet) {
+            return Ok(gateway::answer(frame, &packet, from, port)?);
+        }
+        // 8  A destination that can be routed to.
+        rogue::check_destination(&packet)?;
+        // 9  Conntrack remembers, or policy decides.
+        self.admit(Direction::Egress, (from, port), frame.as_slice(), &packet)?;
+        // 10 Where does the destination live?
+        let hop = forward::next_hop_out(tables, port, &packet.flow)?;
+        // 11 One hop less to live.
+        forward::age(frame, &packet)?;
+        // 12 Into a port of this node, with the end of the road in; or into the tunnel.
+        match hop {
+            Hop::Port(to) => self.enter(to, frame, &packet),
+            Hop::Peer(peer) => self.leave(peer, frame, &packet),
+        }
+    }
+
+    /// The end of the road out: into the tunnel to a peer.
+    fn leave(&mut self, id: PeerId, frame: &mut Frame, packet: &Headers) -> Result<Exit, Refusal> {
+        let node = &self.tables.node;
+        let peer = self.tables.peer(id).ok_or(DropReason::NoRoute)?;
+        // 13 It fits the tunnel, or is cut to fit.
+        fragment::fit(frame, packet, peer.mtu, self.out)?;
+        // 14 VXLAN in front; the inner MACs name the two nodes.
+        let tunnel = Tunnel {
+            vni: node.vni,
+            src: node.vtep_mac,
+            dst: peer.mac,
+        };
+        for piece in self.out.whole(frame) {
+            weft_encap::push(piece, &tunnel).map_err(|_| DropReason::NoBuffer)?;
+        }
+        // 15 The flow's lane, and its congestion marks outside too.
+        let lane = self.path.lanes.pick(packet.entropy(self.path.seed));
+        let ecn = Ecn::encapsulate(Ecn::from_bits(packet.traffic_class));
+        Ok(Exit::Peer {
+            peer: id,
+            vtep: peer.vtep,
+            lane,
+            ecn,
+        })
+    }
+}

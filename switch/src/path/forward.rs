@@ -1,0 +1,186 @@
+//! Where does a packet go next?
+//!
+//! Owns the forwarding table (exact local addresses, this node's podCIDRs, the peers'
+//! podCIDRs by prefix length), the rule that chooses the next hop from it, and what a hop
+//! changes in a packet: TTL and MACs. [`TablesBuilder`](super::TablesBuilder) refuses
+//! overlaps, so no order of lookup matters; lookup cost grows with the number of distinct
+//! prefix lengths (one or two in a cluster), not with peers or pods.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use foldhash::fast::FixedState;
+use weft_wire::ethernet::EthernetFrame;
+use weft_wire::{FlowKey, Frame, Headers, IpVersion, Mac, ipv4, ipv6};
+
+use super::cidr::{Cidr, masked};
+use super::drop::DropReason;
+use super::icmp::{Refusal, Tell};
+use super::ports::{PortEntry, PortId, PortKind};
+use super::tables::{GATEWAY_MAC, PeerId, Tables};
+
+/// Keyed by addresses that only the control plane chooses, hence the fixed state.
+type ByAddress<V> = HashMap<IpAddr, V, FixedState>;
+
+/// Where an address lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Location {
+    /// At a port of this node.
+    Port(PortId),
+    /// In a peer's podCIDRs.
+    Peer(PeerId),
+    /// In this node's podCIDRs, but at no port.
+    Vacant,
+    /// Outside the pod network.
+    Outside,
+}
+
+/// The forwarding table of a node.
+#[derive(Debug, Clone, Default)]
+pub struct Forward {
+    local: ByAddress<PortId>,
+    own: Vec<Cidr>,
+    peers: Vec<PrefixLength>,
+    vteps: ByAddress<PeerId>,
+}
+
+#[derive(Debug, Clone)]
+struct PrefixLength {
+    length: u8,
+    ipv4: bool,
+    bases: ByAddress<PeerId>,
+}
+
+impl Forward {
+    /// Where the address lives.
+    pub fn locate(&self, address: IpAddr) -> Location {
+        if let Some(port) = self.local.get(&address) {
+            return Location::Port(*port);
+        }
+        if self.is_own(address) {
+            return Location::Vacant;
+        }
+        self.peer_of(address)
+            .map_or(Location::Outside, Location::Peer)
+    }
+
+    /// Whether the address lies in this node's podCIDRs.
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.own.iter().any(|cidr| cidr.contains(address))
+    }
+
+    /// The peer whose podCIDRs hold the address.
+    pub fn peer_of(&self, address: IpAddr) -> Option<PeerId> {
+        let of_family = self
+            .peers
+            .iter()
+            .filter(|prefix| prefix.ipv4 == address.is_ipv4());
+        of_family
+            .filter_map(|prefix| prefix.bases.get(&masked(address, prefix.length)))
+            .next()
+            .copied()
+    }
+
+    /// The peer that sends from this underlay address.
+    pub fn peer_at(&self, vtep: IpAddr) -> Option<PeerId> {
+        self.vteps.get(&vtep).copied()
+    }
+
+    pub(super) fn add_local(&mut self, address: IpAddr, port: PortId) -> Option<PortId> {
+        self.local.insert(address, port)
+    }
+
+    pub(super) fn add_own(&mut self, cidr: Cidr) {
+        self.own.push(cidr);
+    }
+
+    pub(super) fn add_vtep(&mut self, vtep: IpAddr, peer: PeerId) -> Option<PeerId> {
+        self.vteps.insert(vtep, peer)
+    }
+
+    pub(super) fn add_peer_cidr(&mut self, cidr: Cidr, peer: PeerId) {
+        let (length, ipv4) = (cidr.length(), cidr.base().is_ipv4());
+        let known = self
+            .peers
+            .iter_mut()
+            .find(|prefix| prefix.length == length && prefix.ipv4 == ipv4);
+        if let Some(prefix) = known {
+            prefix.bases.insert(cidr.base(), peer);
+        } else {
+            let bases = ByAddress::from_iter([(cidr.base(), peer)]);
+            self.peers.push(PrefixLength {
+                length,
+                ipv4,
+                bases,
+            });
+        }
+    }
+}
+
+/// Where a packet goes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hop {
+    Port(PortId),
+    Peer(PeerId),
+}
+
+/// The next hop of a packet that left `port`. What is outside the pod network goes to the
+/// host, which routes and masquerades; what the host sends here must be for the pod network.
+pub(super) fn next_hop_out(
+    tables: &Tables,
+    port: &PortEntry,
+    flow: &FlowKey,
+) -> Result<Hop, Refusal> {
+    match (tables.forward().locate(flow.dst), port.kind) {
+        (Location::Vacant, _) => Err(Refusal::telling(
+            DropReason::NoSuchPod,
+            Tell::HostUnreachable,
+        )),
+        (Location::Port(PortId::HOST) | Location::Outside, PortKind::Host) => {
+            Err(DropReason::NoRoute.into())
+        }
+        (Location::Port(to), _) => Ok(Hop::Port(to)),
+        (Location::Peer(_), PortKind::Host) if !tables.forward().is_own(flow.src) => {
+            Err(DropReason::SpoofedHost.into())
+        }
+        (Location::Peer(peer), _) => Ok(Hop::Peer(peer)),
+        (Location::Outside, PortKind::Pod) => Ok(Hop::Port(PortId::HOST)),
+    }
+}
+
+/// The port of a packet that came through the tunnel: a pod of this node, or the node by
+/// its pod-network address. Peers are never served as a router (split horizon).
+pub(super) fn next_hop_in(tables: &Tables, flow: &FlowKey) -> Result<PortId, Refusal> {
+    match tables.forward().locate(flow.dst) {
+        _ if !tables.forward().is_own(flow.dst) => Err(DropReason::Transit.into()),
+        Location::Port(to) => Ok(to),
+        _ => Err(Refusal::telling(
+            DropReason::NoSuchPod,
+            Tell::HostUnreachable,
+        )),
+    }
+}
+
+/// Takes one from the TTL or hop limit; a packet that would leave with 0 stays here.
+pub(super) fn age(frame: &mut Frame, packet: &Headers) -> Result<(), Refusal> {
+    if packet.hop_limit <= 1 {
+        return Err(Refusal::telling(DropReason::TtlExpired, Tell::TimeExceeded));
+    }
+    let ip = frame
+        .as_mut_slice()
+        .get_mut(packet.l3..)
+        .unwrap_or_default();
+    match packet.version {
+        IpVersion::V4 => ipv4::decrement_ttl(ip),
+        IpVersion::V6 => ipv6::decrement_hop_limit(ip),
+    };
+    Ok(())
+}
+
+/// Writes the MACs of a frame from the gateway to a port.
+pub(super) fn address(frame: &mut Frame, port: Mac) {
+    if let Ok(mut ethernet) = EthernetFrame::new_checked(frame.as_mut_slice()) {
+        ethernet.set_destination(port);
+        ethernet.set_source(GATEWAY_MAC);
+    }
+}

@@ -1,0 +1,311 @@
+//! What becomes of a frame? The pure core of the switch.
+//!
+//! [`Path`] has two doors: [`Turn::on_pod_frame`] for what a port's device gave, and
+//! [`Turn::on_datagram`] for what the underlay brought. Behind each lies one function that
+//! reads like a list of steps (`egress.rs`, `ingress.rs`); a step may leave the road with a
+//! [`DropReason`]. Every frame meets one [`Fate`], and what leaves waits in [`Out`].
+//!
+//! No I/O, no clock, no threads, no locks, no allocation per frame: time and tables are
+//! arguments, and a test keeps the imports so.
+
+mod admit;
+mod builder;
+mod cidr;
+mod counters;
+mod drop;
+mod egress;
+mod example;
+mod fate;
+mod forward;
+mod fragment;
+mod gateway;
+mod icmp;
+mod ingress;
+mod limiter;
+mod martian;
+mod neighbor;
+mod offload;
+mod ports;
+mod rogue;
+mod spoof;
+mod tables;
+mod tunnel;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use weft_encap::{Ecn, Lanes, Tunnel};
+use weft_policy::{Conntrack, Moment};
+use weft_wire::{Frame, Headers, IpVersion, Parsed};
+
+pub use builder::{TableError, TablesBuilder};
+pub use cidr::{BadCidr, Cidr};
+pub use counters::{Counters, PortCounters};
+pub use drop::{Decider, DropReason, Road};
+pub use example::{Example, Examples, Origin};
+pub use fate::{Fate, Out, ToPeer, ToPod};
+pub use forward::{Forward, Location};
+pub use ports::{MAX_PORTS, PodName, PortEntry, PortId, PortKind};
+pub use tables::{GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, Node, Peer, PeerId, Tables};
+
+use fate::Exit;
+use icmp::{Refusal, Tell};
+use limiter::{Limiter, Side};
+
+/// Conntrack entries a worker looks at in one tick: a table of the default size is swept
+/// about every 10 s at 10 ticks a second.
+const EXPIRE_BUDGET: usize = 2048;
+
+/// What a worker's [`Path`] is made with.
+#[derive(Debug, Clone, Copy)]
+pub struct PathConfig {
+    /// Which worker, `0..workers`; also the TAP queue it reads.
+    pub worker: u8,
+    /// How many workers share the conntrack table.
+    pub workers: u8,
+    /// Sending sockets per worker.
+    pub lanes: Lanes,
+    /// Secret and equal on all workers, so that a flow keeps its lane.
+    pub seed: u64,
+}
+
+/// One worker's packet path: its counters and its share of the node's state.
+#[derive(Debug)]
+pub struct Path {
+    worker: u8,
+    workers: u8,
+    lanes: Lanes,
+    seed: u64,
+    conntrack: Arc<Conntrack>,
+    counters: Counters,
+    examples: Examples,
+    limiter: Limiter,
+}
+
+/// A datagram's envelope: what the underlay says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagram {
+    /// The outer IP source.
+    pub source: IpAddr,
+    /// The outer ECN field.
+    pub ecn: Ecn,
+}
+
+/// A worker's turn: one snapshot of the tables, one moment, one place for what leaves.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    path: &'a mut Path,
+    tables: &'a Tables,
+    now: Moment,
+    out: &'a mut Out,
+}
+
+impl Path {
+    /// A path with counters at zero. All memory it will ever need is allocated here.
+    pub fn new(config: PathConfig, conntrack: Arc<Conntrack>) -> Self {
+        Self {
+            worker: config.worker,
+            workers: config.workers,
+            lanes: config.lanes,
+            seed: config.seed,
+            conntrack,
+            counters: Counters::default(),
+            examples: Examples::default(),
+            limiter: Limiter::new(),
+        }
+    }
+
+    /// Begins a turn; frames are then fed to the turn's doors. Costs nothing.
+    pub const fn turn<'a>(
+        &'a mut self,
+        tables: &'a Tables,
+        now: Moment,
+        out: &'a mut Out,
+    ) -> Turn<'a> {
+        Turn {
+            path: self,
+            tables,
+            now,
+            out,
+        }
+    }
+
+    /// Housekeeping, about ten times a second: forgets a bounded number of idle flows.
+    pub fn on_tick(&mut self, now: Moment) {
+        self.conntrack
+            .expire(self.worker.into(), self.workers.into(), EXPIRE_BUDGET, now);
+    }
+
+    /// What was counted so far.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The counters, for drops that the shell decides and for resets.
+    pub const fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    /// The last dropped frame of every reason.
+    pub const fn examples(&self) -> &Examples {
+        &self.examples
+    }
+
+    /// The examples, for resets.
+    pub const fn examples_mut(&mut self) -> &mut Examples {
+        &mut self.examples
+    }
+}
+
+impl Turn<'_> {
+    /// The door of the road out: an Ethernet frame, with its vnet header, read from a port.
+    pub fn on_pod_frame(&mut self, from: PortId, mut frame: Frame) -> Fate {
+        let len = frame.len() as u64;
+        self.path.counters.on_port(from, |port| {
+            port.egress_frames += 1;
+            port.egress_bytes += len;
+        });
+        let exit = self.egress(from, &mut frame);
+        self.conclude(exit, Origin::Port(from), frame)
+    }
+
+    /// The door of the road in: the payload of a UDP datagram received on the overlay's port.
+    pub fn on_datagram(&mut self, datagram: Datagram, mut frame: Frame) -> Fate {
+        let exit = self.ingress(datagram, &mut frame);
+        self.conclude(exit, Origin::Underlay(datagram.source), frame)
+    }
+
+    /// Files or recycles the frame, and counts its fate.
+    fn conclude(&mut self, exit: Result<Exit, Refusal>, origin: Origin, frame: Frame) -> Fate {
+        let fate = match exit {
+            Ok(exit) => {
+                let filed = self.send(exit, frame);
+                if filed {
+                    exit.fate()
+                } else {
+                    Fate::Drop(DropReason::NoBuffer)
+                }
+            }
+            Err(refusal) => {
+                self.refuse(refusal, origin, frame);
+                Fate::Drop(refusal.reason)
+            }
+        };
+        if let (Fate::Drop(_), Origin::Port(from)) = (fate, origin) {
+            self.path
+                .counters
+                .on_port(from, |port| port.egress_drops += 1);
+        }
+        self.path.counters.record(fate);
+        fate
+    }
+
+    /// Files the frame and its fragments; `false`: there was no room for it.
+    fn send(&mut self, exit: Exit, mut frame: Frame) -> bool {
+        let counters = &mut self.path.counters;
+        counters.fragments += self.out.pieces() as u64;
+        if let Exit::Port { port, .. } | Exit::Hairpin(port) = exit {
+            for piece in self.out.whole(&mut frame) {
+                let len = piece.len() as u64;
+                counters.on_port(port, |port| {
+                    port.ingress_frames += 1;
+                    port.ingress_bytes += len;
+                });
+            }
+        }
+        self.out.push(exit, frame)
+    }
+
+    /// Keeps the frame as the reason's example, then makes the error about it, or gives it
+    /// back to the pool.
+    fn refuse(&mut self, refusal: Refusal, origin: Origin, mut frame: Frame) {
+        self.path
+            .examples
+            .record(refusal.reason, self.now, origin, &frame);
+        let Some(tell) = refusal.tell else {
+            return self.out.recycle(frame);
+        };
+        let sent = match self.make_error(tell, origin, &mut frame) {
+            Some(exit) => self.send(exit, frame),
+            None => {
+                self.out.recycle(frame);
+                false
+            }
+        };
+        let counters = &mut self.path.counters;
+        if sent {
+            counters.icmp_sent += 1
+        } else {
+            counters.icmp_suppressed += 1
+        }
+    }
+
+    /// Turns a refused frame into the error about it, on its way back to where it came from.
+    fn make_error(&mut self, tell: Tell, origin: Origin, frame: &mut Frame) -> Option<Exit> {
+        let Ok(Parsed::Ip(packet)) = weft_wire::parse(frame.as_slice()) else {
+            return None;
+        };
+        if !rogue::deserves_error(&packet) {
+            return None;
+        }
+        match origin {
+            Origin::Port(from) => self.error_to_port(tell, from, frame, &packet),
+            Origin::Underlay(vtep) => self.error_to_peer(tell, vtep, frame, &packet),
+        }
+    }
+
+    fn error_to_port(
+        &mut self,
+        tell: Tell,
+        to: PortId,
+        frame: &mut Frame,
+        packet: &Headers,
+    ) -> Option<Exit> {
+        let port = self.tables.port(to)?;
+        let gateway = match packet.version {
+            IpVersion::V4 => IpAddr::V4(GATEWAY_V4),
+            IpVersion::V6 => IpAddr::V6(GATEWAY_V6),
+        };
+        self.path
+            .limiter
+            .allow(Side::Port(to), self.now)
+            .then_some(())?;
+        icmp::make_error(frame, packet, tell, gateway)?;
+        forward::address(frame, port.mac);
+        Some(Exit::Hairpin(to))
+    }
+
+    fn error_to_peer(
+        &mut self,
+        tell: Tell,
+        vtep: IpAddr,
+        frame: &mut Frame,
+        packet: &Headers,
+    ) -> Option<Exit> {
+        let node = &self.tables.node;
+        let id = self.tables.forward().peer_at(vtep)?;
+        let peer = self.tables.peer(id)?;
+        let own = match packet.version {
+            IpVersion::V4 => IpAddr::V4(node.ipv4?),
+            IpVersion::V6 => IpAddr::V6(node.ipv6?),
+        };
+        self.path
+            .limiter
+            .allow(Side::Tunnel, self.now)
+            .then_some(())?;
+        icmp::make_error(frame, packet, tell, own)?;
+        let tunnel = Tunnel {
+            vni: node.vni,
+            src: node.vtep_mac,
+            dst: peer.mac,
+        };
+        weft_encap::push(frame, &tunnel).ok()?;
+        let lane = self.path.lanes.pick(packet.entropy(self.path.seed));
+        Some(Exit::Peer {
+            peer: id,
+            vtep,
+            lane,
+            ecn: Ecn::NotEct,
+        })
+    }
+}
