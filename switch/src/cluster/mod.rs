@@ -1,0 +1,15 @@
+//! What should this node's network look like?
+//!
+//! Owns the Kubernetes objects weft reads ([`manifest`], [`objects`]) and the desired state they
+//! add up to ([`state`]). Pure: no file, no clock, no thread; sources of events live in
+//! `runtime`. Policies of traffic are `weft_policy`'s.
+
+pub mod manifest;
+pub mod objects;
+pub mod state;
+mod vtep;
+
+pub use manifest::{ManifestError, parse};
+pub use objects::Object;
+pub use state::{ClusterState, Desired, Effects, Event, LocalNode, PeerNode};
+pub use vtep::vtep_mac;
