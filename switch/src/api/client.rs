@@ -3,16 +3,18 @@
 //! Blocking, one connection, a time limit on every call. Errors name the socket and the next step.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use weft_sys::unixsock;
 
 use super::codec::{self, CodecError};
 use super::{
-    Call, Detach, Detached, Drops, Failure, FlowReport, Outcome, PeerReport, PortReport, Reply,
-    Request, RouteReport, Status, WorkerReport,
+    Attach, Attached, Call, Detach, Detached, Drops, Failure, FlowReport, Outcome, PeerReport,
+    PortReport, Reply, Request, RouteReport, Status, WorkerReport,
 };
 
 /// How long one call may take. Attaching waits for the kernel to make and to destroy devices;
@@ -118,6 +120,21 @@ impl Client {
             path: self.path.clone(),
             source,
         }
+    }
+
+    /// Gives the pod in `netns` an interface; returns once frames flow.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn attach(&mut self, attach: Attach, netns: impl AsFd) -> Result<Attached, ClientError> {
+        let sent = codec::encode(&Request::new(Call::Attach(attach))).and_then(|bytes| {
+            Ok(unixsock::send_with_fds(
+                &self.stream,
+                &bytes,
+                &[netns.as_fd()],
+            )?)
+        });
+        self.answer(sent)
     }
 
     /// Takes a pod's interface away.
