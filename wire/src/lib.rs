@@ -46,6 +46,9 @@ mod transport;
 pub mod udp;
 pub mod vnet;
 
+#[cfg(test)]
+mod tests;
+
 pub use arp::{Arp, ArpOperation};
 pub use embedded::embedded_flow;
 pub use error::Malformed;
@@ -54,6 +57,7 @@ pub use flow::FlowKey;
 pub use fragment::Fragment;
 pub use frame::{Frame, HEADROOM};
 pub use headers::{Headers, Parsed, Transport, parse};
+pub use ndp::{NeighborAdvert, NeighborSolicit};
 pub use pool::Pool;
 pub use protocol::{IpProtocol, IpVersion};
 pub use tcp::{TcpFlags, TcpInfo};
