@@ -63,10 +63,6 @@ impl ProcessId {
     /// # Errors
     /// If `/proc` cannot be read.
     pub fn of(pid: u32) -> Result<Option<Self>> {
-        let gone = [
-            io::ErrorKind::NotFound.into(),
-            io::Error::from_raw_os_error(libc::ESRCH),
-        ];
         match fs::read_to_string(format!("/proc/{pid}/stat")) {
             Ok(stat) => Ok(start_time(&stat).map(|start_time| Self { pid, start_time })),
             Err(error) => match SysError::new(format!("look up process {pid}"), error) {

@@ -55,7 +55,8 @@ pub fn ensure(netlink: &mut Netlink, address: &Address) -> Result<()> {
     netlink.request(message, || describe("add", address))
 }
 
-/// Removes an address; returns whether it was there.
+/// Removes an address; returns whether it was there. With the last IPv4 address of an interface
+/// the kernel also removes its IPv4 routes and neighbours, permanent ones too.
 ///
 /// # Errors
 /// A permission error.

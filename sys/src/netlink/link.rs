@@ -159,16 +159,11 @@ pub fn ensure_veth(
 /// # Errors
 /// [`SysError::is_exists`] if `name` is another kind of interface.
 pub fn ensure_bridge(netlink: &mut Netlink, name: &str) -> Result<u32> {
-    ensure_simple(netlink, name, "bridge")
-}
-
-/// Makes an interface that swallows what it is given, unless there is one of that name; returns
-/// its index.
-///
-/// # Errors
-/// [`SysError::is_exists`] if `name` is another kind of interface.
-pub fn ensure_dummy(netlink: &mut Netlink, name: &str) -> Result<u32> {
-    ensure_simple(netlink, name, "dummy")
+    if let Some(link) = find_kind(netlink, name, "bridge")? {
+        return Ok(link.index);
+    }
+    add(netlink, name, "bridge", |data| data)?;
+    index_of(netlink, name)
 }
 
 /// Makes a VXLAN interface with these parameters, replacing one of that name with others; returns
@@ -263,14 +258,6 @@ fn add(
                 .nest(IFLA_INFO_DATA, data)
         });
     netlink.request(message, || format!("create {kind} {name}"))
-}
-
-fn ensure_simple(netlink: &mut Netlink, name: &str, kind: &str) -> Result<u32> {
-    if let Some(link) = find_kind(netlink, name, kind)? {
-        return Ok(link.index);
-    }
-    add(netlink, name, kind, |data| data)?;
-    index_of(netlink, name)
 }
 
 /// The interface of that name, if there is one; an error if it is of another kind.

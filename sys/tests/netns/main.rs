@@ -1,0 +1,13 @@
+//! Does the kernel do what this crate asks of it? In namespaces of its own; needs root, and says
+//! loudly that nothing was tested without it.
+
+#[cfg(test)]
+mod links;
+#[cfg(test)]
+mod masquerade;
+#[cfg(test)]
+mod names;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tap;
