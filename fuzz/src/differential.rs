@@ -9,6 +9,7 @@ pub mod theirs;
 
 use weft_wire::{Malformed, Parsed};
 
+use crate::oracle;
 use rules::{RULES, Rule};
 use theirs::{Refusal, Theirs};
 
@@ -59,11 +60,18 @@ impl<'a> Readings<'a> {
     }
 }
 
-/// The harness: `frame` is any bytes.
+/// The harness: `frame` is any bytes, and the same with the right IPv4 header checksum.
 ///
 /// # Panics
 /// When the parsers differ and no rule says why.
 pub fn run(frame: &[u8]) {
+    compare(frame);
+    if let Some(repaired) = oracle::with_ipv4_checksum(frame) {
+        compare(&repaired);
+    }
+}
+
+fn compare(frame: &[u8]) {
     let readings = Readings::of(frame);
     if !readings.agree() && readings.rule().is_none() {
         panic!(

@@ -25,6 +25,13 @@ const ETHERNET: usize = 14;
 pub fn run(bytes: &[u8]) {
     vnet(bytes);
     views(bytes);
+    frame(bytes);
+    if let Some(repaired) = oracle::with_ipv4_checksum(bytes) {
+        frame(&repaired);
+    }
+}
+
+fn frame(bytes: &[u8]) {
     match parse(bytes) {
         Ok(Parsed::Ip(headers)) => ip(bytes, &headers),
         Ok(Parsed::Arp(arp)) => {
@@ -128,11 +135,7 @@ fn edits(frame: &[u8], headers: &Headers) {
         }
     };
     let hop_limit = headers.hop_limit.saturating_sub(1);
-    assert_eq!(
-        left,
-        (headers.hop_limit > 0).then_some(hop_limit),
-        "hops left"
-    );
+    assert_eq!(left, Some(hop_limit), "hops left");
     let Ok(Parsed::Ip(now)) = parse(&edited) else {
         panic!("an edit made the packet unreadable: {:?}", parse(&edited));
     };
