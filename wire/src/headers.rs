@@ -108,7 +108,8 @@ pub fn parse(frame: &[u8]) -> Result<Parsed, Malformed> {
     }
 }
 
-/// One walk over the bytes of a packet whose IP header begins at `l3`.
+/// One walk over the bytes of a packet whose IP header begins at `l3`. Inlined into
+/// [`parse`], so that [`Headers`] is built where the caller wants it and not copied.
 struct Walk<'a> {
     bytes: &'a [u8],
     l3: usize,
@@ -117,7 +118,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    #[inline]
+    #[inline(always)]
     fn ipv4(&self) -> Result<Headers, Malformed> {
         let packet = Ipv4Packet::new_checked(self.bytes.get(self.l3..).unwrap_or_default())?;
         if !packet.verify_checksum() {
@@ -150,7 +151,7 @@ impl Walk<'_> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn ipv6(&self) -> Result<Headers, Malformed> {
         let packet = Ipv6Packet::new_checked(self.bytes.get(self.l3..).unwrap_or_default())?;
         let chain = extension::walk(packet.payload(), packet.next_header())?;

@@ -43,7 +43,7 @@ pub(crate) struct Segment {
 const NO_PORTS: Ports = Ports { src: 0, dst: 0 };
 
 /// Reads the transport header at the start of `payload`.
-#[inline]
+#[inline(always)]
 pub(crate) fn read(
     payload: &[u8],
     version: IpVersion,
@@ -70,7 +70,7 @@ pub(crate) fn read(
     }
 }
 
-#[inline]
+#[inline(always)]
 fn read_header(
     payload: &[u8],
     version: IpVersion,
