@@ -30,8 +30,8 @@ const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 /// How a packet socket sees its interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PacketConfig {
-    /// Whether every frame carries a [`VNET_HEADER`]; without it the kernel completes checksums
-    /// and segments before it hands frames over.
+    /// Whether every frame carries a [`VNET_HEADER`]. Without it, frames of this host come as
+    /// they were before the driver's work: checksums unfinished, segments unsplit, unmarked.
     pub vnet: bool,
     /// Whether frames that this host sends by the interface are left out (Linux 4.20).
     pub ignore_outgoing: bool,

@@ -63,7 +63,8 @@ pub enum TapError {
     /// The kernel, or the existing device of that name, has no multi-queue mode.
     #[error("{0}")]
     NoMultiQueue(SysError),
-    /// The kernel, or the existing device of that name, has no vnet header of the wanted size.
+    /// The kernel has no vnet header of the wanted size, or the open queues of the device of that
+    /// name have another frame format.
     #[error("{0}")]
     NoVnetHeader(SysError),
     /// Everything else, such as a missing privilege.
@@ -153,8 +154,9 @@ fn open_queue(name: &str, config: TapConfig) -> Result<TapQueue, TapError> {
     }
     let queue = TapQueue::from_fd(fd)?;
     if config.vnet != queue.has_vnet() {
-        // A later queue takes the mode of the first one whatever it asks for.
-        return Err(TapError::NoVnetHeader(unsupported()));
+        // A later queue takes the format of the first one whatever it asks for.
+        let error = unsupported().with_hint("its open queues have another frame format");
+        return Err(TapError::NoVnetHeader(error));
     }
     if config.vnet && queue.vnet_header != VNET_HEADER {
         control::set_vnet_header(queue.as_fd(), VNET_HEADER)

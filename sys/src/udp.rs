@@ -71,6 +71,7 @@ pub fn bind_rx(local: SocketAddr, reuse_port: bool, buffers: Buffers) -> Result<
 }
 
 /// Opens a non-blocking socket that sends from `local` and a random free port of [`LANE_PORTS`].
+/// Nobody is to answer there, so its receive buffer may be as small as the kernel makes it (0).
 ///
 /// # Errors
 /// [`SysError::is_not_found`] if the address is not on this host, [`SysError::is_busy`] if no

@@ -2,7 +2,7 @@
 //!
 //! Owns RTM_NEWNEIGH, RTM_DELNEIGH and RTM_GETNEIGH (rtnetlink(7), linux/neighbour.h) for permanent
 //! entries: the neighbour tables of IPv4 and IPv6 and the forwarding database of VXLAN
-//! interfaces. It never touches what the kernel learned.
+//! interfaces. What the kernel learned is read, never touched.
 
 use std::net::IpAddr;
 
@@ -65,12 +65,24 @@ pub fn delete(netlink: &mut Netlink, neighbor: &Neighbor) -> Result<bool> {
 /// # Errors
 /// If the kernel cannot be asked.
 pub fn list(netlink: &mut Netlink) -> Result<Vec<Neighbor>> {
+    list_where(netlink, |state| state & NUD_PERMANENT != 0)
+}
+
+/// The neighbours of both families whose MAC the kernel learned from packets.
+///
+/// # Errors
+/// If the kernel cannot be asked.
+pub fn list_learned(netlink: &mut Netlink) -> Result<Vec<Neighbor>> {
+    list_where(netlink, |state| state & (NUD_PERMANENT | NUD_NOARP) == 0)
+}
+
+fn list_where(netlink: &mut Netlink, wanted: impl Fn(u16) -> bool) -> Result<Vec<Neighbor>> {
     let replies = dump(netlink, 0)?;
     let of = |payload: &Vec<u8>| {
         let (index, state) = head(payload)?;
         let attributes = Attributes::after(payload, FIXED);
         Some(Neighbor {
-            index: (state & NUD_PERMANENT != 0).then_some(index)?,
+            index: wanted(state).then_some(index)?,
             ip: ip(attributes.get(NDA_DST)?)?,
             mac: attributes.get(NDA_LLADDR)?.try_into().ok()?,
         })

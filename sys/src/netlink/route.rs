@@ -171,31 +171,6 @@ fn describe(verb: &str, route: &Route) -> String {
 }
 
 fn encode(kind: u16, flags: libc::c_int, route: &Route) -> Message {
-    let (scope, route_kind, next_flags) = match route.hop {
-        Hop::Link { .. } => (RT_SCOPE_LINK, RTN_UNICAST, 0),
-        Hop::Via { onlink, .. } => {
-            let onlink = if onlink { RTNH_F_ONLINK } else { 0 };
-            (RT_SCOPE_UNIVERSE, RTN_UNICAST, onlink)
-        }
-        Hop::Unreachable => (RT_SCOPE_UNIVERSE, RTN_UNREACHABLE, 0),
-    };
-    // A route to delete matches whatever its scope and protocol are.
-    let (scope, protocol) = match kind == libc::RTM_DELROUTE {
-        true => (RT_SCOPE_NOWHERE, 0),
-        false => (scope, RTPROT_STATIC),
-    };
-    let family = family(route.destination);
-    let mut fixed = vec![
-        family,
-        route.prefix_len,
-        0,
-        0,
-        0,
-        protocol,
-        scope,
-        route_kind,
-    ];
-    fixed.extend_from_slice(&next_flags.to_ne_bytes());
     let (gateway, index) = match route.hop {
         Hop::Link { index } => (None, index),
         Hop::Via { gateway, index, .. } => (Some(octets(gateway)), index),
@@ -206,13 +181,43 @@ fn encode(kind: u16, flags: libc::c_int, route: &Route) -> Message {
         .map(u32::to_ne_bytes);
     let metric = route.metric.map(u32::to_ne_bytes);
     Message::new(kind, libc::NLM_F_REQUEST | libc::NLM_F_ACK | flags)
-        .put(&fixed)
+        .put(&fixed(kind, route))
         .attr_u32(RTA_TABLE, route.table)
         .attr(RTA_DST, &octets(route.destination))
         .attr_opt(RTA_GATEWAY, gateway.as_deref())
         .attr_opt(RTA_OIF, index.as_ref().map(|n| &n[..]))
         .attr_opt(RTA_PREFSRC, route.source.map(octets).as_deref())
         .attr_opt(RTA_PRIORITY, metric.as_ref().map(|n| &n[..]))
+}
+
+/// `struct rtmsg`. A route to delete matches whatever its scope and protocol are.
+fn fixed(kind: u16, route: &Route) -> [u8; FIXED] {
+    let (scope, outcome, flags) = match route.hop {
+        Hop::Link { .. } => (RT_SCOPE_LINK, RTN_UNICAST, 0),
+        Hop::Via { onlink: true, .. } => (RT_SCOPE_UNIVERSE, RTN_UNICAST, RTNH_F_ONLINK),
+        Hop::Via { onlink: false, .. } => (RT_SCOPE_UNIVERSE, RTN_UNICAST, 0),
+        Hop::Unreachable => (RT_SCOPE_UNIVERSE, RTN_UNREACHABLE, 0),
+    };
+    let (scope, protocol) = match kind {
+        libc::RTM_DELROUTE => (RT_SCOPE_NOWHERE, 0),
+        _ => (scope, RTPROT_STATIC),
+    };
+    let [f0, f1, f2, f3] = flags.to_ne_bytes();
+    let family = family(route.destination);
+    [
+        family,
+        route.prefix_len,
+        0,
+        0,
+        0,
+        protocol,
+        scope,
+        outcome,
+        f0,
+        f1,
+        f2,
+        f3,
+    ]
 }
 
 fn parse(payload: &[u8], any: IpAddr) -> Option<Route> {

@@ -239,8 +239,12 @@ fn ret(list: Expressions) -> Expressions {
     })
 }
 
+/// Ports are drawn at random: counting up, two connections that begin at once on two cores (a
+/// resolver's A and AAAA) get the same one, and the second is dropped.
 fn masquerade(list: Expressions) -> Expressions {
-    expression(list, "masq", |data| data)
+    const FLAGS: u16 = 1;
+    const RANDOM_FULLY: u32 = 1 << 4;
+    expression(list, "masq", |data| data.attr_be32(FLAGS, RANDOM_FULLY))
 }
 
 /// The first `bits` bits of `len` bytes set.

@@ -1,90 +1,12 @@
 //! Links, addresses, routes and neighbours: made, asked for, made again, removed.
 
-use std::net::SocketAddr;
-
 use weft_sys::ethtool::{self, Offload};
 use weft_sys::netlink::addr::{self, Address};
 use weft_sys::netlink::link::{self, Change, Vxlan};
 use weft_sys::netlink::neigh::{self, FdbEntry, Neighbor};
 use weft_sys::netlink::route::{self, Hop, Route};
-use weft_sys::udp::{Message, RecvBatch, SendBatch};
 
 use crate::support::{Namespace, privileged};
-
-#[test]
-fn datagrams_cross_a_veth_with_their_traffic_class() {
-    if !privileged("datagrams_cross_a_veth_with_their_traffic_class") {
-        return;
-    }
-    let (mut a, mut b) = (Namespace::new(), Namespace::new());
-    a.join("eth0", &b, "eth0");
-    a.address("eth0", &[("10.9.0.1", 24), ("fd09::1", 64)]);
-    b.address("eth0", &[("10.9.0.2", 24), ("fd09::2", 64)]);
-    for (from, to) in [("10.9.0.1", "10.9.0.2"), ("fd09::1", "fd09::2")] {
-        let (rx, tx) = (b.receiver(to), a.sender(from));
-        let target = rx.local_addr().unwrap();
-        let mut failed = Vec::new();
-        let message = Message::new(target, 0x2e << 2 | 1, b"over the wire");
-        SendBatch::new(4).send(&tx, [message], |index, error| failed.push((index, error)));
-        assert!(failed.is_empty(), "{failed:?}");
-        let mut batch = RecvBatch::new(4);
-        let mut buffer = [0; 64];
-        assert_eq!(batch.recv(&rx, [&mut buffer[..]]).unwrap(), 1);
-        let got = batch.received().next().unwrap();
-        assert_eq!(&buffer[..got.len], b"over the wire");
-        assert_eq!((got.source, got.tos), (tx.local_addr().unwrap(), 0xb9));
-    }
-}
-
-#[test]
-fn a_datagram_over_the_mtu_or_without_a_route_fails_alone() {
-    if !privileged("a_datagram_over_the_mtu_or_without_a_route_fails_alone") {
-        return;
-    }
-    let (mut a, mut b) = (Namespace::new(), Namespace::new());
-    a.join("eth0", &b, "eth0");
-    for (index, netlink) in [
-        (
-            a.address("eth0", &[("10.9.0.1", 24), ("fd09::1", 64)]),
-            &mut a.netlink,
-        ),
-        (
-            b.address("eth0", &[("10.9.0.2", 24), ("fd09::2", 64)]),
-            &mut b.netlink,
-        ),
-    ] {
-        let mtu = Change {
-            mtu: Some(1400),
-            ..Change::default()
-        };
-        link::change(netlink, index, &mtu).unwrap();
-    }
-    for (from, to, nowhere, fits) in [
-        ("10.9.0.1", "10.9.0.2", "192.0.2.1:9", 1400 - 28),
-        ("fd09::1", "fd09::2", "[2001:db8::1]:9", 1400 - 48),
-    ] {
-        let (rx, tx) = (b.receiver(to), a.sender(from));
-        let target = rx.local_addr().unwrap();
-        let nowhere: SocketAddr = nowhere.parse().unwrap();
-        let payload = vec![7; fits + 1];
-        let messages = [
-            Message::new(target, 0, &payload[..fits]),
-            Message::new(target, 0, &payload),
-            Message::new(nowhere, 0, &payload[..1]),
-            Message::new(target, 0, &payload[..2]),
-        ];
-        let mut failures = Vec::new();
-        let sent = SendBatch::new(8).send(&tx, messages, |index, error| {
-            failures.push((index, error.raw_os_error().unwrap()));
-        });
-        assert_eq!(sent, 2);
-        assert_eq!(failures, [(1, libc::EMSGSIZE), (2, libc::ENETUNREACH)]);
-        for expected in [fits, 2] {
-            let mut buffer = [0; 2048];
-            assert_eq!(rx.recv(&mut buffer).unwrap(), expected);
-        }
-    }
-}
 
 #[test]
 fn a_link_becomes_what_it_was_asked_to_be() {

@@ -2,6 +2,8 @@
 //! loudly that nothing was tested without it.
 
 #[cfg(test)]
+mod datagrams;
+#[cfg(test)]
 mod links;
 #[cfg(test)]
 mod masquerade;
