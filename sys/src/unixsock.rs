@@ -19,6 +19,8 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
+use socket2::{Domain, SockAddr, Socket, Type};
+
 use crate::error::{Context, Result, SysError};
 use crate::sockopt;
 
@@ -248,14 +250,21 @@ fn refuse_living(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     }
-    match UnixStream::connect(path) {
+    // Non-blocking, since a listener that accepts nobody any more would make us wait.
+    let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    match probe.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-        Err(error) => Err(error),
-        Ok(_) => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Err(io::Error::from_raw_os_error(libc::EADDRINUSE)),
     }
 }
 
 fn bind_private(temporary: &Path, path: &Path) -> io::Result<(UnixListener, Metadata)> {
+    // In a container every predecessor had this process number, one that crashed here too.
+    match fs::remove_file(temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let socket = UnixListener::bind(temporary)?;
     fs::set_permissions(temporary, Permissions::from_mode(0o600))?;
     fs::rename(temporary, path)?;
@@ -342,6 +351,8 @@ mod tests {
     fn a_dead_listeners_file_is_replaced_and_a_live_ones_is_not() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("weft.sock");
+        let unfinished = format!(".weft.sock.{}", process::id());
+        drop(UnixListener::bind(root.path().join(unfinished)).unwrap());
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "the standard library leaves the file");
         let listener = Listener::bind(&path).unwrap();

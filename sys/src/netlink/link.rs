@@ -3,6 +3,7 @@
 //! Owns RTM_NEWLINK, RTM_DELLINK and RTM_GETLINK (rtnetlink(7), linux/if_link.h). It never touches
 //! addresses and never deletes an interface it was not asked to.
 
+use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 pub use super::vxlan::Vxlan;
@@ -67,6 +68,26 @@ pub struct Change<'a> {
     pub name: Option<&'a str>,
     /// Namespace to move it to, where it has another index.
     pub netns: Option<BorrowedFd<'a>>,
+}
+
+impl fmt::Display for Change<'_> {
+    /// What changes, in the words of ip-link(8): `up mtu 1450`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mac = self
+            .mac
+            .map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":"));
+        let words = [
+            self.up.map(|up| if up { "up" } else { "down" }.to_owned()),
+            self.mtu.map(|mtu| format!("mtu {mtu}")),
+            mac.map(|mac| format!("address {mac}")),
+            self.master.map(|master| format!("master {master}")),
+            self.tx_queue_len.map(|len| format!("txqueuelen {len}")),
+            self.name.map(|name| format!("name {name}")),
+            self.netns.map(|_| "another network namespace".to_owned()),
+        ];
+        let words: Vec<String> = words.into_iter().flatten().collect();
+        f.write_str(&words.join(" "))
+    }
 }
 
 /// The interface of that name, if there is one.
@@ -210,7 +231,7 @@ pub fn change(netlink: &mut Netlink, index: u32, change: &Change<'_>) -> Result<
             number(change.tx_queue_len).as_ref().map(|n| &n[..]),
         )
         .attr_opt(IFLA_NET_NS_FD, netns.as_ref().map(|fd| &fd[..]));
-    netlink.request(message, || format!("change interface {index}: {change:?}"))
+    netlink.request(message, || format!("set interface {index} to {change}"))
 }
 
 /// Brings an interface up.
@@ -311,4 +332,28 @@ fn parse(payload: &[u8]) -> Option<Link> {
         kind,
         vxlan,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_in_words() {
+        let change = Change {
+            up: Some(true),
+            mtu: Some(1450),
+            mac: Some([2, 0, 0, 0, 0, 0xaf]),
+            ..Change::default()
+        };
+        assert_eq!(change.to_string(), "up mtu 1450 address 02:00:00:00:00:af");
+    }
+
+    #[test]
+    fn an_ifinfomsg_is_as_the_abi_says() {
+        let bytes = fixed(0x0102, IFF_UP, IFF_UP);
+        assert_eq!(bytes, [0, 0, 0, 0, 2, 1, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(parse(&bytes), None, "no name");
+        assert_eq!(parse(&bytes[..7]), None);
+    }
 }
