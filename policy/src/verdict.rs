@@ -47,6 +47,8 @@ pub struct RuleId(pub u32);
 impl RuleId {
     /// No policy selects the pod in this direction, so everything is allowed.
     pub const DEFAULT: Self = Self(0);
+    /// The highest number a table may give; connection tracking keeps 24 bits.
+    pub const MAX: Self = Self(0x00ff_ffff);
 }
 
 /// What becomes of a flow in one direction, and the rule that says so.

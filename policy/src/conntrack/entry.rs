@@ -167,7 +167,8 @@ pub(super) struct Entry {
     /// Generation and epoch of the verdict on the initiator's egress and on the
     /// responder's ingress; another generation: none yet.
     slots: [AtomicU64; 2],
-    /// The rules behind the two verdicts: labels, never what a packet passes by.
+    /// The low 16 bits of the generation and the rules behind the two verdicts:
+    /// labels, never what a packet passes by.
     rules: AtomicU64,
     /// Sequence numbers of the initiator and of the responder.
     window: [AtomicU64; 2],
@@ -211,8 +212,10 @@ impl Entry {
         for slot in &self.slots {
             slot.store(undecided(progress.generation), Relaxed);
         }
+        self.rules
+            .store(labelled(progress.generation, [RuleId::DEFAULT; 2]), Relaxed);
         let zeroed = self.window.iter().chain(&self.packets).chain(&self.bytes);
-        for word in zeroed.chain([&self.rules]) {
+        for word in zeroed {
             word.store(0, Relaxed);
         }
     }
@@ -303,12 +306,13 @@ impl Entry {
         if decided_by != generation {
             return None;
         }
-        let (egress, ingress) = split(self.rules.load(Relaxed));
+        // Written before the slot, so it is the label of this verdict or a later one.
+        let [egress, ingress] = labels(self.rules.load(Relaxed), generation)?;
         let rule = match side {
             Direction::Egress => egress,
             Direction::Ingress => ingress,
         };
-        Some((Epoch(epoch), RuleId(rule)))
+        Some((Epoch(epoch), rule))
     }
 
     /// Records that the tables of `epoch` allowed the flow in a direction. Never
@@ -322,7 +326,7 @@ impl Entry {
             if !ours && old != undecided(generation) {
                 return;
             }
-            self.label(side, rule);
+            self.label(side, generation, rule);
             match slot.compare_exchange(old, join(generation, epoch.0), Release, Relaxed) {
                 Ok(_) => return,
                 Err(current) => old = current,
@@ -330,13 +334,15 @@ impl Entry {
         }
     }
 
-    fn label(&self, side: Direction, rule: RuleId) {
+    fn label(&self, side: Direction, generation: u32, rule: RuleId) {
         let mut old = self.rules.load(Relaxed);
         for _ in 0..ATTEMPTS {
-            let (egress, ingress) = split(old);
+            let Some([egress, ingress]) = labels(old, generation) else {
+                return;
+            };
             let new = match side {
-                Direction::Egress => join(rule.0, ingress),
-                Direction::Ingress => join(egress, rule.0),
+                Direction::Egress => labelled(generation, [rule, ingress]),
+                Direction::Ingress => labelled(generation, [egress, rule]),
             };
             match self.rules.compare_exchange(old, new, Relaxed, Relaxed) {
                 Ok(_) => return,
@@ -357,6 +363,35 @@ impl Entry {
 /// A slot of this generation without a verdict.
 const fn undecided(generation: u32) -> u64 {
     join(!generation, 0)
+}
+
+/// The word of two rules.
+const fn labelled(generation: u32, [egress, ingress]: [RuleId; 2]) -> u64 {
+    (generation as u64) << 48 | label_bits(egress) << 24 | label_bits(ingress)
+}
+
+const fn label_bits(rule: RuleId) -> u64 {
+    if rule.0 > RuleId::MAX.0 {
+        RuleId::MAX.0 as u64
+    } else {
+        rule.0 as u64
+    }
+}
+
+/// The two rules in a word of this generation.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "each field is cut out of the word"
+)]
+const fn labels(word: u64, generation: u32) -> Option<[RuleId; 2]> {
+    if (word >> 48) as u16 != generation as u16 {
+        return None;
+    }
+    let mask = RuleId::MAX.0;
+    Some([
+        RuleId((word >> 24) as u32 & mask),
+        RuleId(word as u32 & mask),
+    ])
 }
 
 const fn join(high: u32, low: u32) -> u64 {

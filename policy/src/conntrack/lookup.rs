@@ -24,7 +24,6 @@ impl Conntrack {
     /// Finds the packet's flow and takes the packet in: time of last use, TCP
     /// state, home queue, counts. A frame between two pods of this node is looked
     /// up on both sides and counted once.
-    #[must_use]
     pub fn lookup(&self, headers: &Headers, at: Sighting) -> Lookup {
         let Some(packet) = Packet::of(headers, at) else {
             return Lookup::Untracked;
@@ -143,15 +142,15 @@ pub(super) fn follow(hit: &Hit<'_>, packet: &Packet<'_>) -> Followed {
         reply,
         home,
         flags: None,
-        known: before.known,
+        opens: false,
+        learned: 0,
     };
     let mut off_window = false;
     if let Kind::Tcp(info) = packet.kind {
         let window = entry.window(before.known);
         off_window = info.flags.contains(TcpFlags::RST) && !window.accepts_reset(&info, reply);
         if !off_window {
-            step.flags = Some(info.flags);
-            step.known = take_in(hit, &window, &info, reply);
+            step = take_in(hit, &window, &info, step);
         }
     }
     let after = entry.advance(before, |progress| step.apply(progress));
@@ -167,19 +166,25 @@ pub(super) fn follow(hit: &Hit<'_>, packet: &Packet<'_>) -> Followed {
     }
 }
 
-/// Takes the sequence numbers in; which of them are known then.
-fn take_in(hit: &Hit<'_>, window: &Window, info: &TcpInfo, reply: bool) -> u8 {
-    if info.flags.contains(TcpFlags::RST) {
-        return window.known();
-    }
+/// Takes the sequence numbers in; what the packet then does to the progress.
+fn take_in(hit: &Hit<'_>, window: &Window, info: &TcpInfo, step: Step) -> Step {
+    let flags = Some(info.flags);
     let FlowState::Tcp(state) = hit.snapshot.progress.flow else {
-        return window.known();
+        return step;
     };
-    let opens =
-        info.flags.contains(TcpFlags::SYN) && state.next(info.flags, reply) == TcpState::Opening;
-    let after = window.after(info, reply, opens);
+    if info.flags.contains(TcpFlags::RST) {
+        return Step { flags, ..step };
+    }
+    let opens = info.flags.contains(TcpFlags::SYN)
+        && state.next(info.flags, step.reply) == TcpState::Opening;
+    let after = window.after(info, step.reply, opens);
     hit.place.entry.set_window(window, &after);
-    after.known()
+    Step {
+        flags,
+        opens,
+        learned: after.known(),
+        ..step
+    }
 }
 
 /// How one packet moves a flow's progress.
@@ -187,8 +192,12 @@ fn take_in(hit: &Hit<'_>, window: &Window, info: &TcpInfo, reply: bool) -> u8 {
 struct Step {
     reply: bool,
     home: u8,
+    /// The flags of a segment that counts.
     flags: Option<TcpFlags>,
-    known: u8,
+    /// The segment starts the connection anew; older numbers are void.
+    opens: bool,
+    /// [`Window::known`] bits the packet adds.
+    learned: u8,
 }
 
 impl Step {
@@ -207,10 +216,11 @@ impl Step {
             (FlowState::Echo { .. }, _) if self.reply => FlowState::Echo { answered: true },
             (flow, _) => flow,
         };
+        let kept = if self.opens { 0 } else { progress.known };
         Progress {
             homes,
             flow,
-            known: self.known,
+            known: kept | self.learned,
             ..progress
         }
     }

@@ -6,15 +6,15 @@
 
 use core::net::IpAddr;
 
-use super::Conntrack;
 use super::entry::{NO_HOME, Snapshot};
 use super::info::FlowInfo;
 use super::probe::Place;
+use super::{Conntrack, WAYS};
 use crate::{Direction, Moment};
 
 impl Conntrack {
-    /// Forgets silent flows in the next `budget` buckets (of 8 entries) of stripe
-    /// `stripe` of `of`; how many it forgot. Called now and then by every worker
+    /// Looks at the next `budget` entries (rounded up to buckets of 8) of stripe
+    /// `stripe` of `of` and forgets silent flows; how many it forgot. Called now and then by every worker
     /// with its own stripe, this covers the table; lookups treat an expired entry
     /// as missing either way.
     pub fn expire(&self, stripe: usize, of: usize, budget: usize, now: Moment) -> usize {
@@ -24,7 +24,7 @@ impl Conntrack {
         if buckets == 0 {
             return 0;
         }
-        (0..budget.min(buckets))
+        (0..budget.div_ceil(WAYS).min(buckets))
             .map(|_| self.next_stripe_position(stripe) % buckets * of + stripe)
             .map(|bucket| self.expire_bucket(bucket, now))
             .sum()
