@@ -1,0 +1,18 @@
+//! The connection table as its callers see it.
+
+#[cfg(test)]
+mod attack;
+#[cfg(test)]
+mod icmp;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod packets;
+#[cfg(test)]
+mod slots;
+#[cfg(test)]
+mod stress;
+#[cfg(test)]
+mod tcp;
+#[cfg(test)]
+mod timing;
