@@ -213,9 +213,19 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_dies_with_its_parent_starts() {
+    fn a_child_dies_with_the_thread_that_started_it() {
         let mut command = Command::new("true");
         die_with_parent(&mut command, Signal::Kill);
-        assert!(command.status().unwrap().success());
+        assert!(command.status().unwrap().success(), "not while that lives");
+        let parent = std::thread::spawn(|| {
+            let mut command = Command::new("sleep");
+            die_with_parent(command.arg("60"), Signal::Kill);
+            command.spawn().unwrap()
+        });
+        let status = parent.join().unwrap().wait().unwrap();
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(9)
+        );
     }
 }

@@ -61,6 +61,13 @@ fn passes_frames(queues: &[TapQueue], socket: &PacketSocket) {
         assert_eq!(buffer[..len], FRAME);
     }
     socket.send(&FRAME).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let own = socket.recv(&mut buffer).unwrap_err();
+    assert_eq!(
+        own.kind(),
+        io::ErrorKind::WouldBlock,
+        "own frames are left out"
+    );
     let len = read_any(queues, &mut buffer);
     assert_eq!(buffer[queues[0].vnet_header_len()..len], FRAME);
     let error = queues[0].read(&mut buffer).unwrap_err();
