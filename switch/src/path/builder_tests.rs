@@ -128,6 +128,7 @@ fn empty_tables_know_nothing() {
 
 /// Each case breaks good tables in one way; the text is what an operator reads.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn ambiguous_tables_are_refused() {
     let wrong_mtu = PortEntry {
         mtu: 1279,
