@@ -1,0 +1,280 @@
+//! `weft ports | peers | routes | workers | flows | drops | version`: lists from a running daemon.
+//!
+//! One call each, printed as columns, JSON or YAML.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::output::{OutputArg, Table, list, span};
+use super::target::Target;
+use crate::api::{Drop, FlowReport, PeerReport, PortReport, RouteReport, WorkerReport};
+
+/// A command that prints one list.
+macro_rules! listing {
+    ($(#[$doc:meta])* $name:ident, $call:ident, $text:path) => {
+        $(#[$doc])*
+        #[derive(Debug, Args)]
+        pub(super) struct $name {
+            #[command(flatten)]
+            target: Target,
+            #[command(flatten)]
+            output: OutputArg,
+        }
+
+        impl $name {
+            pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+                let answer = self.target.connect()?.$call()?;
+                self.output.print(&answer, |wide| $text(&answer, wide))?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    };
+}
+
+listing!(
+    /// `weft ports`.
+    Ports, ports, ports_text
+);
+listing!(
+    /// `weft peers`.
+    Peers, peers, peers_text
+);
+listing!(
+    /// `weft routes`.
+    Routes, routes, routes_text
+);
+listing!(
+    /// `weft workers`.
+    Workers, workers, workers_text
+);
+
+/// `weft flows`.
+#[derive(Debug, Args)]
+pub(super) struct Flows {
+    /// Only connections of this pod, as namespace/name
+    #[arg(long, value_name = "NS/POD")]
+    pod: Option<String>,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+impl Flows {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let flows = self.target.connect()?.flows(self.pod)?;
+        self.output.print(&flows, |_| flows_text(&flows))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// `weft drops`.
+#[derive(Debug, Args)]
+pub(super) struct Drops {
+    /// Count from zero again after this answer
+    #[arg(long)]
+    reset: bool,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+impl Drops {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let drops = self.target.connect()?.drops(self.reset)?;
+        self.output
+            .print(&drops, |wide| drops_text(&drops.drops, wide))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// `weft version`.
+#[derive(Debug, Args)]
+pub(super) struct Version {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    output: OutputArg,
+}
+
+#[derive(Debug, Serialize)]
+struct Versions {
+    client: &'static str,
+    daemon: Option<String>,
+}
+
+impl Version {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let asked = self.target.connect().and_then(|mut daemon| daemon.status());
+        let versions = Versions {
+            client: env!("CARGO_PKG_VERSION"),
+            daemon: asked.ok().map(|status| status.version),
+        };
+        self.output.print(&versions, |_| {
+            let daemon = versions.daemon.as_deref().unwrap_or("does not answer");
+            format!("client  {}\ndaemon  {daemon}\n", versions.client)
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn ports_text(ports: &Vec<PortReport>, wide: bool) -> String {
+    let mut heading = vec!["PORT", "POD", "IFNAME", "ADDRESSES", "FROM POD", "TO POD"];
+    heading.push("DROPS");
+    if wide {
+        heading.extend(["MAC", "MTU", "BACKEND", "QUEUES", "CONTAINER"]);
+    }
+    let mut table = Table::new(heading);
+    for port in ports {
+        let name = match port.kind.as_str() {
+            "host" => "(host)".to_owned(),
+            _ => port.pod.clone(),
+        };
+        let mut row = vec![
+            port.port.to_string(),
+            name,
+            port.ifname.clone(),
+            list(&port.addresses),
+            port.frames_from.to_string(),
+            port.frames_to.to_string(),
+            port.drops.to_string(),
+        ];
+        if wide {
+            row.extend([
+                port.mac.clone(),
+                port.mtu.to_string(),
+                port.backend.clone(),
+                port.queues.to_string(),
+                port.container_id.clone(),
+            ]);
+        }
+        table.row(row);
+    }
+    table.render("no ports")
+}
+
+fn peers_text(peers: &Vec<PeerReport>, _wide: bool) -> String {
+    let mut table = Table::new(vec!["NODE", "VTEP", "MAC", "POD CIDRS", "MTU"]);
+    for peer in peers {
+        table.row(vec![
+            peer.name.clone(),
+            peer.vtep.map(|vtep| vtep.to_string()).unwrap_or_default(),
+            peer.mac.clone(),
+            list(&peer.pod_cidrs),
+            peer.mtu.to_string(),
+        ]);
+    }
+    table.render("no peers: give the other nodes as Node manifests")
+}
+
+fn routes_text(routes: &Vec<RouteReport>, _wide: bool) -> String {
+    let mut table = Table::new(vec!["DESTINATION", "KIND", "TO", "VIA"]);
+    for route in routes {
+        table.row(vec![
+            route.destination.to_string(),
+            route.kind.clone(),
+            route.to.clone(),
+            route.via.clone(),
+        ]);
+    }
+    table.render("no routes")
+}
+
+pub(super) fn workers_text(workers: &Vec<WorkerReport>, wide: bool) -> String {
+    let mut heading = vec![
+        "WORKER",
+        "BUSY",
+        "FROM PORTS",
+        "DATAGRAMS",
+        "TO PORTS",
+        "SENT",
+    ];
+    heading.push("DROPS");
+    if wide {
+        heading.extend(["TURNS", "EPOCH", "FREE FRAMES"]);
+    }
+    let mut table = Table::new(heading);
+    for worker in workers {
+        let mut row = vec![
+            worker.worker.to_string(),
+            format!("{:.0}%", worker.busy_percent),
+            worker.frames_from_ports.to_string(),
+            worker.datagrams.to_string(),
+            worker.frames_to_ports.to_string(),
+            worker.datagrams_sent.to_string(),
+            worker.drops.to_string(),
+        ];
+        if wide {
+            row.extend([
+                worker.turns.to_string(),
+                worker.epoch.to_string(),
+                worker.pool_available.to_string(),
+            ]);
+        }
+        table.row(row);
+    }
+    table.render("no workers")
+}
+
+fn flows_text(flows: &[FlowReport]) -> String {
+    let mut table = Table::new(vec![
+        "PROTOCOL",
+        "SOURCE",
+        "DESTINATION",
+        "STATE",
+        "POD",
+        "IDLE",
+        "PACKETS",
+        "BYTES",
+        "VERDICT",
+    ]);
+    for flow in flows {
+        table.row(vec![
+            flow.protocol.clone(),
+            flow.source.clone(),
+            flow.destination.clone(),
+            flow.state.clone(),
+            flow.pod.clone(),
+            span(flow.idle_seconds),
+            flow.packets.to_string(),
+            flow.bytes.to_string(),
+            flow.verdict.clone(),
+        ]);
+    }
+    table.render("no connections")
+}
+
+pub(super) fn drops_text(drops: &[Drop], wide: bool) -> String {
+    let mut heading = vec!["REASON", "DIRECTION", "PACKETS", "LAST", "FROM", "FRAME"];
+    if wide {
+        heading.push("MEANING");
+    }
+    let mut table = Table::new(heading);
+    for drop in drops {
+        let example = drop.example.clone().unwrap_or_default();
+        let last = drop
+            .example
+            .as_ref()
+            .map(|example| span(example.age_seconds));
+        let mut row = vec![
+            drop.reason.clone(),
+            drop.direction.clone(),
+            drop.packets.to_string(),
+            last.unwrap_or_default(),
+            example.from,
+            example.frame,
+        ];
+        if wide {
+            row.push(drop.meaning.clone());
+        }
+        table.row(row);
+    }
+    let mut text = table.render("nothing was dropped");
+    if !drops.is_empty() {
+        text.push_str("\nEvery reason is explained in docs/drop-reasons.md.\n");
+    }
+    text
+}

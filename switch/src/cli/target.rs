@@ -1,0 +1,38 @@
+//! Which daemon is asked?
+//!
+//! By its socket, or by lab and node. Never guesses between several.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::api::{self, Client, ClientError};
+
+/// The daemon to ask.
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    /// Control socket of the daemon
+    #[arg(long, env = "WEFT_SOCKET", value_name = "PATH", default_value = api::DEFAULT_SOCKET)]
+    socket: PathBuf,
+    /// Ask a node of this lab instead
+    #[arg(long, value_name = "NAME", requires = "node")]
+    lab: Option<String>,
+    /// The node of the lab
+    #[arg(long, value_name = "NODE", requires = "lab")]
+    node: Option<String>,
+}
+
+impl Target {
+    /// The control socket meant.
+    pub(super) fn socket(&self) -> PathBuf {
+        match (&self.lab, &self.node) {
+            (Some(lab), Some(node)) => api::lab_socket(lab, node),
+            _ => self.socket.clone(),
+        }
+    }
+
+    /// Connects to it.
+    pub(super) fn connect(&self) -> Result<Client, ClientError> {
+        Client::connect(self.socket())
+    }
+}
