@@ -17,6 +17,8 @@ use clap_complete::Shell;
 
 pub use output::Output;
 
+use crate::api::ClientError;
+
 /// Exit code: the answer is no.
 pub const NO: u8 = 1;
 /// Exit code: wrong usage, file or configuration.
@@ -66,7 +68,11 @@ impl Cli {
         match self.command.run() {
             Ok(code) => code,
             Err(error) => {
-                eprintln!("error: {error:#}");
+                // A client error tells its cause in its own sentence.
+                match error.downcast_ref::<ClientError>() {
+                    Some(told) => eprintln!("error: {told}"),
+                    None => eprintln!("error: {error:#}"),
+                }
                 ExitCode::from(exit_code(&error))
             }
         }
@@ -98,7 +104,6 @@ impl Command {
 
 /// A daemon that refuses has judged the words of the call; one that does not answer is missing.
 fn exit_code(error: &anyhow::Error) -> u8 {
-    use crate::api::ClientError;
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Connect { .. } | ClientError::Talk { .. }) => HOST,
         Some(ClientError::Refused(_)) | None => USAGE,
