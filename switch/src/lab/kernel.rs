@@ -1,0 +1,253 @@
+//! How does a plain Linux node become a peer of weft nodes?
+//!
+//! Owns nodes of `kind: kernel`: the kernel's VXLAN device without learning, and for every other
+//! node what flannel installs: a permanent neighbour (base of its podCIDR → its VTEP MAC), an FDB entry
+//! (that MAC → its underlay address) and a route (its podCIDR via that base). Pods hang off a bridge.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd as _;
+
+use ipnetwork::IpNetwork;
+use weft_sys::ethtool::{self, Offload};
+use weft_sys::netlink::{Netlink, addr, link, neigh, route};
+use weft_sys::netns::Netns;
+use weft_sys::nft::MasqueradeTable;
+use weft_sys::{nft, sysctl};
+
+use super::error::LabResult;
+use super::fabric::{UPLINK, prepare};
+use super::file::Family;
+use super::name::stable_hash;
+use super::plan::{Node, Plan, Pod};
+use super::subnet;
+
+/// The bridge that pods of a kernel node hang off.
+const POD_BRIDGE: &str = "cni0";
+const TABLE: &str = "weft-lab";
+/// TTL of outer packets, as Linux sends its own.
+const OUTER_TTL: u8 = 64;
+
+/// The VXLAN device; flannel calls its own `flannel.<vni>`, which would not fit for large VNIs.
+fn device(plan: &Plan) -> String {
+    format!("vxlan.{}", plan.vxlan.vni)
+}
+
+fn parameters(plan: &Plan, node: &Node) -> link::Vxlan {
+    link::Vxlan {
+        vni: plan.vxlan.vni,
+        local: node.member.address(plan.underlay.family),
+        port: plan.vxlan.port,
+        ttl: OUTER_TTL,
+        dont_fragment: plan.underlay.family == Family::Ipv4,
+    }
+}
+
+/// Makes a kernel node a member of the overlay; again changes nothing.
+pub(crate) fn configure(plan: &Plan, node: &Node) -> LabResult<()> {
+    let netns = Netns::open(&node.member.netns)?;
+    // A veth is no network card: nobody would ever complete the inner checksums that Linux leaves to
+    // one, and a peer that reads them with a UDP socket would see them incomplete.
+    netns.run(|| ethtool::set(UPLINK, Offload::TxChecksum, false))??;
+    let mut netlink = Netlink::open_in(&netns)?;
+    let vxlan = link::ensure_vxlan(&mut netlink, &device(plan), &parameters(plan, node))?;
+    let change = link::Change {
+        up: Some(true),
+        mtu: Some(plan.underlay.pod_mtu()),
+        mac: Some(node.vtep_mac().octets()),
+        ..link::Change::default()
+    };
+    link::change(&mut netlink, vxlan, &change)?;
+    for cidr in &node.pod_cidrs {
+        let host = if cidr.is_ipv4() { 32 } else { 128 };
+        let address = addr::Address::new(vxlan, cidr.network(), host);
+        addr::ensure(
+            &mut netlink,
+            &addr::Address {
+                no_dad: true,
+                ..address
+            },
+        )?;
+    }
+    forget_strangers(plan, node, &mut netlink, vxlan)?;
+    for peer in plan.nodes.iter().filter(|peer| peer.name != node.name) {
+        learn(plan, peer, &mut netlink, vxlan)?;
+    }
+    bridge(plan, node, &mut netlink)?;
+    masquerade(plan, node, &netns)
+}
+
+/// Installs one peer, as flannel does.
+fn learn(plan: &Plan, peer: &Node, netlink: &mut Netlink, vxlan: u32) -> LabResult<()> {
+    let mac = peer.vtep_mac().octets();
+    let remote = peer.member.address(plan.underlay.family);
+    neigh::ensure_fdb(
+        netlink,
+        &neigh::FdbEntry {
+            index: vxlan,
+            mac,
+            remote,
+        },
+    )?;
+    for cidr in &peer.pod_cidrs {
+        let gateway = cidr.network();
+        neigh::ensure(
+            netlink,
+            &neigh::Neighbor {
+                index: vxlan,
+                ip: gateway,
+                mac,
+            },
+        )?;
+        let hop = route::Hop::Via {
+            gateway,
+            index: vxlan,
+            onlink: true,
+        };
+        route::ensure(netlink, &route::Route::new(gateway, cidr.prefix(), hop))?;
+    }
+    Ok(())
+}
+
+/// Removes what was installed for nodes that are gone.
+fn forget_strangers(plan: &Plan, node: &Node, netlink: &mut Netlink, vxlan: u32) -> LabResult<()> {
+    let peers = || plan.nodes.iter().filter(|peer| peer.name != node.name);
+    for entry in neigh::list_fdb(netlink, vxlan)? {
+        if !peers().any(|peer| peer.vtep_mac().octets() == entry.mac) {
+            neigh::delete_fdb(netlink, &entry)?;
+        }
+    }
+    let known = |ip: IpAddr| peers().any(|peer| peer.pod_cidrs.iter().any(|c| c.network() == ip));
+    for one in neigh::list(netlink)?
+        .iter()
+        .filter(|n| n.index == vxlan && !known(n.ip))
+    {
+        neigh::delete(netlink, one)?;
+    }
+    for one in route::list(netlink, route::MAIN_TABLE)? {
+        let stale = matches!(one.hop, route::Hop::Via { index, .. } if index == vxlan);
+        if stale && !known(one.destination) {
+            route::delete(netlink, &one)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the overlay of a kernel node is as planned: its device, and one entry per peer.
+pub(crate) fn is_configured(plan: &Plan, node: &Node) -> LabResult<bool> {
+    let Ok(mut netlink) = Netns::open(&node.member.netns).and_then(|n| Netlink::open_in(&n)) else {
+        return Ok(false);
+    };
+    let Some(found) = link::get(&mut netlink, &device(plan))? else {
+        return Ok(false);
+    };
+    let fits = found.vxlan == Some(parameters(plan, node))
+        && found.up
+        && found.mtu == plan.underlay.pod_mtu();
+    let entries = neigh::list_fdb(&mut netlink, found.index)?;
+    let knows = |peer: &&Node| {
+        let remote = peer.member.address(plan.underlay.family);
+        let mac = peer.vtep_mac().octets();
+        entries.iter().any(|e| e.mac == mac && e.remote == remote)
+    };
+    let peers = plan.nodes.iter().filter(|peer| peer.name != node.name);
+    let bridge = link::get(&mut netlink, POD_BRIDGE)?.is_some_and(|bridge| bridge.up);
+    Ok(fits && bridge && peers.clone().all(|peer| knows(&peer)) && entries.len() == peers.count())
+}
+
+/// Whether a kernel node has its VXLAN device, as planned or not.
+pub(crate) fn has_device(plan: &Plan, node: &Node) -> LabResult<bool> {
+    super::fabric::has_link(&node.member.netns, &device(plan))
+}
+
+fn bridge(plan: &Plan, node: &Node, netlink: &mut Netlink) -> LabResult<()> {
+    let index = link::ensure_bridge(netlink, POD_BRIDGE)?;
+    let mtu = Some(plan.underlay.pod_mtu());
+    link::change(
+        netlink,
+        index,
+        &link::Change {
+            up: Some(true),
+            mtu,
+            ..link::Change::default()
+        },
+    )?;
+    for cidr in &node.pod_cidrs {
+        let address = addr::Address::new(index, subnet::offset(*cidr, 1), cidr.prefix());
+        addr::ensure(
+            netlink,
+            &addr::Address {
+                no_dad: true,
+                ..address
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// Pods reach what is beyond the cluster under their node's address, as on weft nodes.
+fn masquerade(plan: &Plan, node: &Node, netns: &Netns) -> LabResult<()> {
+    let prefix = |cidr: &IpNetwork| -> nft::Prefix { (cidr.network(), cidr.prefix()) };
+    let table = MasqueradeTable {
+        name: TABLE.to_owned(),
+        sources: node.pod_cidrs.iter().map(prefix).collect(),
+        exclude_destinations: plan
+            .nodes
+            .iter()
+            .flat_map(|n| &n.pod_cidrs)
+            .map(prefix)
+            .collect(),
+        exclude_interfaces: vec![POD_BRIDGE.to_owned()],
+    };
+    Ok(netns.run(|| table.install())??)
+}
+
+/// The node's end of a pod's veth pair.
+fn pod_port(pod: &Pod) -> String {
+    format!(
+        "p{:012x}",
+        stable_hash(&pod.name.to_string()) & 0xffff_ffff_ffff
+    )
+}
+
+/// Joins a pod's namespace to its kernel node.
+pub(crate) fn join_pod(plan: &Plan, node: &Node, pod: &Pod, netns: &Netns) -> LabResult<()> {
+    prepare(netns, false)?;
+    netns.run(|| sysctl::ensure("net/ipv6/conf/default/accept_dad", "0"))??;
+    let node_netns = Netns::open(&node.member.netns)?;
+    let mut outside = Netlink::open_in(&node_netns)?;
+    let mut inside = Netlink::open_in(netns)?;
+    let port = pod_port(pod);
+    if link::get(&mut inside, "eth0")?.is_none() {
+        link::delete(&mut outside, &port)?;
+        link::add_veth(&mut outside, &port, "eth0", Some(netns.as_fd()))?;
+    }
+    let mtu = Some(plan.underlay.pod_mtu());
+    let up = link::Change {
+        up: Some(true),
+        mtu,
+        ..link::Change::default()
+    };
+    let master = Some(link::index_of(&mut outside, POD_BRIDGE)?);
+    let index = link::index_of(&mut outside, &port)?;
+    link::change(&mut outside, index, &link::Change { master, ..up })?;
+    let eth0 = link::index_of(&mut inside, "eth0")?;
+    let [_, _, _, a, b, c, d, e] = stable_hash(&pod.netns).to_be_bytes();
+    let mac = Some([0x02, a, b, c, d, e]);
+    link::change(&mut inside, eth0, &link::Change { mac, ..up })?;
+    for (cidr, ip) in node.pod_cidrs.iter().zip(&pod.addresses) {
+        let address = addr::Address::new(eth0, *ip, cidr.prefix());
+        addr::ensure(
+            &mut inside,
+            &addr::Address {
+                no_dad: true,
+                ..address
+            },
+        )?;
+        let gateway = subnet::offset(*cidr, 1);
+        route::ensure(
+            &mut inside,
+            &route::Route::default_via(gateway, eth0, false),
+        )?;
+    }
+    Ok(())
+}

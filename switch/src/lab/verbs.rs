@@ -1,0 +1,329 @@
+//! `weft lab …`: what does each word start?
+//!
+//! Owns output and exit codes of the lab's commands. Answers go to stdout, messages to stderr.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::cli::{LabArg, Output, QuestionArgs, Verb};
+use super::demo;
+use super::down;
+use super::endpoint::{PodRef, Verdict};
+use super::error::{LabError, LabResult};
+use super::file::{LabFile, ManifestPath};
+use super::manifest;
+use super::name::{self, LabName};
+use super::observe;
+use super::plan::Plan;
+use super::record::{self, Lock, Record};
+use super::relay::{self, Faults};
+use super::status::{Ready, Status};
+use super::survey::{self, Question};
+use super::time::{Interrupt, Stopwatch};
+use super::up::{self, Done};
+use super::verdicts;
+use super::{agent, relay_loop, run, select};
+
+/// The answer is yes, or no.
+fn answer(yes: bool) -> ExitCode {
+    if yes {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    }
+}
+
+impl Verb {
+    /// Does it.
+    pub(crate) fn run(self) -> LabResult<ExitCode> {
+        match self {
+            Self::Demo { keep, name } => demo::run(&name, keep).map(answer),
+            Self::Plan { file, output } => plan(&file.file, output.output),
+            Self::Up { file, replace } => up_verb(&file.file, replace),
+            Self::Apply { paths, lab } => apply(&paths, &lab),
+            Self::Down { name, all } => down_verb(name.as_deref(), all),
+            Self::Status { lab, output } => status(&lab, output.output),
+            Self::Exec { lab, pod, command } => exec(&pod, &command, &lab),
+            Self::Node { lab, node, command } => on_node(&node, &command, &lab),
+            Self::Probe {
+                from,
+                to,
+                question,
+                lab,
+                output,
+            } => {
+                let record = select::record(lab.name.as_deref())?;
+                let probed = survey::probe(&record.plan, &from, &to, question_of(&question))?;
+                print(output.output, &probed, || probed.text());
+                Ok(answer(probed.verdict == Verdict::Allow))
+            }
+            Self::Matrix {
+                question,
+                lab,
+                output,
+            } => {
+                let record = select::record(lab.name.as_deref())?;
+                let matrix = survey::matrix(&record.plan, question_of(&question))?;
+                print(output.output, &matrix, || matrix.table().to_string());
+                Ok(ExitCode::SUCCESS)
+            }
+            Self::Check {
+                junit,
+                timeout,
+                lab,
+                output,
+            } => check(junit.as_deref(), timeout, &lab, output.output),
+            Self::Netem {
+                node,
+                delay,
+                loss,
+                seed,
+                clear,
+                lab,
+            } => {
+                let faults = Faults {
+                    delay_us: delay.unwrap_or(0),
+                    loss_ppm: loss.unwrap_or(0),
+                    seed,
+                };
+                netem(&node, faults, clear, &lab)
+            }
+            Self::Agent { state } => agent::run(&state).map(|()| ExitCode::SUCCESS),
+            Self::Relay(args) => relay_loop::run(&args).map(|()| ExitCode::SUCCESS),
+        }
+    }
+}
+
+fn exec(pod: &PodRef, command: &[String], lab: &LabArg) -> LabResult<ExitCode> {
+    let record = select::record(lab.name.as_deref())?;
+    let found = record.plan.pod(pod);
+    let pod = found.ok_or_else(|| unknown("pod", &pod.to_string(), &record))?;
+    run::command(&pod.netns, command)
+}
+
+fn on_node(node: &str, command: &[String], lab: &LabArg) -> LabResult<ExitCode> {
+    let record = select::record(lab.name.as_deref())?;
+    let outside = record
+        .plan
+        .outside
+        .as_ref()
+        .filter(|_| node == name::OUTSIDE);
+    let member = record.plan.node(node).map(|node| &node.member).or(outside);
+    let member = member.ok_or_else(|| unknown("node", node, &record))?;
+    run::command(&member.netns, command)
+}
+
+fn unknown(what: &str, name: &str, record: &Record) -> LabError {
+    let lab = &record.plan.name;
+    LabError::usage(
+        format!("there is no {what} {name} in lab {lab}"),
+        format!("weft lab status --lab {lab}"),
+    )
+}
+
+const fn question_of(args: &QuestionArgs) -> Question {
+    Question {
+        port: args.port,
+        protocol: args.protocol,
+        family: args.family,
+        limit: args.timeout,
+    }
+}
+
+/// Reads the manifests a file names and makes the plan; warnings go to stderr.
+fn read_plan(file: &LabFile, before: Option<&Plan>) -> LabResult<Plan> {
+    let documents = manifest::read(&file.manifests, &file.path)?;
+    let plan = Plan::new(file, &documents, before)?;
+    warn(&plan);
+    Ok(plan)
+}
+
+fn warn(plan: &Plan) {
+    for warning in &plan.warnings {
+        eprintln!("warning: {warning}");
+    }
+}
+
+fn plan(path: &Path, form: Output) -> LabResult<ExitCode> {
+    let plan = read_plan(&LabFile::read(path)?, None)?;
+    let status = Status::new(&plan, &Ready::default());
+    print(form, &status, || status.text());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn up_verb(path: &Path, replace: bool) -> LabResult<ExitCode> {
+    let file = LabFile::read(path)?;
+    // Mistakes in manifests are told before anything is asked of this host.
+    let documents = manifest::read(&file.manifests, &file.path)?;
+    warn(&Plan::new(&file, &documents, None)?);
+    let interrupt = Interrupt::install()?;
+    let watch = Stopwatch::start();
+    let done = up::up(&file.name, path, replace, &interrupt, |before| {
+        Plan::new(&file, &documents, before)
+    })?;
+    tell(&done, watch);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn apply(paths: &[PathBuf], lab: &LabArg) -> LabResult<ExitCode> {
+    let name = select::lab(lab.name.as_deref())?;
+    let paths: Vec<ManifestPath> = paths
+        .iter()
+        .map(|path| ManifestPath {
+            path: path.clone(),
+            line: 0,
+        })
+        .collect();
+    let documents = manifest::read(&paths, Path::new(""))?;
+    let interrupt = Interrupt::install()?;
+    let watch = Stopwatch::start();
+    let done = up::apply(&name, &interrupt, |before| {
+        let plan = before.with_manifests(&documents)?;
+        warn(&plan);
+        Ok(plan)
+    })?;
+    tell(&done, watch);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(done: &Done, watch: Stopwatch) {
+    let plan = &done.record.plan;
+    let size = format!("{} nodes, {} pods", plan.nodes.len(), plan.pods.len());
+    if done.steps == 0 {
+        eprintln!(
+            "lab {} is up as its files say: {size}; nothing changed",
+            plan.name
+        );
+        return;
+    }
+    eprintln!(
+        "lab {} is up: {size}, after {} steps in {:.1?}",
+        plan.name,
+        done.steps,
+        watch.elapsed()
+    );
+    eprintln!(
+        "next: weft lab status --lab {}, weft lab matrix --lab {}",
+        plan.name, plan.name
+    );
+}
+
+fn down_verb(named: Option<&str>, all: bool) -> LabResult<ExitCode> {
+    up::check_host()?;
+    let labs = if all {
+        down::all()?
+    } else {
+        vec![named_or_only(named)?]
+    };
+    if labs.is_empty() {
+        eprintln!("no lab is up");
+    }
+    let mut result = Ok(ExitCode::SUCCESS);
+    for lab in labs {
+        let lock = Lock::take(&lab)?;
+        match down::sweep(&lab) {
+            Ok(removed) => {
+                lock.remove();
+                if removed.anything() {
+                    eprintln!(
+                        "lab {lab} is gone: {} processes, {} namespaces; nothing is left",
+                        removed.processes, removed.namespaces
+                    );
+                } else {
+                    eprintln!("lab {lab} is not up; nothing is left of it");
+                }
+            }
+            Err(error) => result = Err(error),
+        }
+    }
+    result
+}
+
+/// Like other commands, but a lab that lost its folder can still be named.
+fn named_or_only(named: Option<&str>) -> LabResult<LabName> {
+    match (named, down::all()?.as_slice()) {
+        (None, [only]) => Ok(only.clone()),
+        _ => select::lab(named),
+    }
+}
+
+fn status(lab: &LabArg, form: Output) -> LabResult<ExitCode> {
+    up::check_host()?;
+    let record = select::record(lab.name.as_deref())?;
+    let status = Status::new(&record.plan, &observe::ready(&record)?);
+    print(form, &status, || status.text());
+    if !status.all_ready() {
+        eprintln!(
+            "not everything is ready; next: weft lab up -f {}",
+            record.file.display()
+        );
+    }
+    Ok(answer(status.all_ready()))
+}
+
+fn check(
+    junit: Option<&Path>,
+    limit: std::time::Duration,
+    lab: &LabArg,
+    form: Output,
+) -> LabResult<ExitCode> {
+    let record = select::record(lab.name.as_deref())?;
+    if record.plan.expect.is_empty() {
+        eprintln!(
+            "lab {} expects nothing; add expect: to {}",
+            record.plan.name,
+            record.file.display()
+        );
+    }
+    let checked = survey::check(&record.plan, limit)?;
+    let good = checked.iter().filter(|one| one.holds()).count();
+    if let Some(path) = junit {
+        let xml = verdicts::junit(record.plan.name.as_str(), &checked);
+        record::write(path, &xml)?;
+    }
+    print(form, &checked, || {
+        let misses = if good < checked.len() {
+            verdicts::misses(&checked).to_string()
+        } else {
+            String::new()
+        };
+        format!("{misses}{good} of {} expectations hold\n", checked.len())
+    });
+    Ok(answer(good == checked.len()))
+}
+
+fn netem(node: &str, faults: Faults, clear: bool, lab: &LabArg) -> LabResult<ExitCode> {
+    up::check_host()?;
+    if !clear && faults.delay_us == 0 && faults.loss_ppm == 0 {
+        return Err(LabError::usage(
+            "no fault is named",
+            "weft lab netem NODE --delay 20ms --loss 1%, or --clear",
+        ));
+    }
+    let name = select::lab(lab.name.as_deref())?;
+    let _lock = Lock::take(&name)?;
+    let mut record = select::record(Some(name.as_str()))?;
+    if clear {
+        let had = relay::clear(&mut record, node)?;
+        eprintln!(
+            "{node} has {} faults on its underlay",
+            if had { "no more" } else { "no" }
+        );
+    } else {
+        relay::set(&mut record, node, faults, &Interrupt::install()?)?;
+        eprintln!(
+            "{node}: +{} µs and {:.2}% loss each way",
+            faults.delay_us,
+            f64::from(faults.loss_ppm) / 1e4
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(form: Output, value: &impl serde::Serialize, text: impl FnOnce() -> String) {
+    match form {
+        Output::Table | Output::Wide => print!("{}", text()),
+        Output::Json => println!("{}", serde_json::to_string(value).unwrap_or_default()),
+        Output::Yaml => print!("{}", serde_saphyr::to_string(value).unwrap_or_default()),
+    }
+}
