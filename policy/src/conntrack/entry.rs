@@ -1,116 +1,23 @@
-//! The memory of one flow: sixteen atomic words on two cache lines, and the
-//! control word that guards them.
+//! The memory of one flow: sixteen atomic words on two cache lines.
 //!
-//! Owns the layout and the seqlock around it. A writer claims an entry by moving
-//! its [`Control`] from empty or live to "writing" with the next generation,
-//! fills the words and publishes. A reader copies words and accepts them only if
-//! the control word is still the one it began with; otherwise it has read
-//! nothing. Words that change during a flow's life each stand alone, and those
-//! that decide anything carry the generation, so that a writer who was
-//! interrupted while its entry became another flow's cannot touch the new one.
+//! Owns their layout and how each may change while the flow lives. The words of
+//! the key are constant. Every other word stands alone, and those that decide
+//! anything carry the generation, so that a writer who was interrupted while its
+//! entry became another flow's cannot touch the new one.
 
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicU64, fence};
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::config::FlowState;
 use super::key::{Key, owner_of};
 use super::window::Window;
 use crate::{Direction, Epoch, Moment, RuleId};
 
-const EMPTY: u64 = 0;
-const WRITING: u64 = 1;
-const LIVE: u64 = 2;
-const PHASE: u64 = 0b11;
-const TAG_SHIFT: u32 = 16;
-const GENERATION_SHIFT: u32 = 32;
-
 /// The queue of an end whose frames were never read here.
 pub(super) const NO_HOME: u8 = 0xff;
 
 /// Attempts to change a word that other workers change too.
 const ATTEMPTS: usize = 8;
-
-/// The value of a control word: generation, hash tag, phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Control(u64);
-
-impl Control {
-    pub(super) const fn is_empty(self) -> bool {
-        self.0 & PHASE == EMPTY
-    }
-
-    pub(super) const fn is_live(self) -> bool {
-        self.0 & PHASE == LIVE
-    }
-
-    /// Whether a live entry whose key hashes to `tag` may be here.
-    #[inline]
-    pub(super) const fn is_live_with(self, tag: u16) -> bool {
-        self.0 & 0xffff_ffff == (tag as u64) << TAG_SHIFT | LIVE
-    }
-
-    pub(super) const fn generation(self) -> u32 {
-        (self.0 >> GENERATION_SHIFT) as u32
-    }
-
-    const fn with(generation: u32, tag: u16, phase: u64) -> Self {
-        Self((generation as u64) << GENERATION_SHIFT | (tag as u64) << TAG_SHIFT | phase)
-    }
-}
-
-/// The control words of one bucket: everything a miss needs, on one cache line.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub(super) struct Bucket {
-    pub(super) controls: [Guard; 8],
-}
-
-/// One entry's control word.
-#[derive(Debug, Default)]
-pub(super) struct Guard(AtomicU64);
-
-impl Guard {
-    #[inline]
-    pub(super) fn load(&self) -> Control {
-        Control(self.0.load(Acquire))
-    }
-
-    /// Whether nothing was claimed or withdrawn since `seen` was loaded; every
-    /// word read in between then belongs to the flow that was live.
-    #[inline]
-    pub(super) fn is_still(&self, seen: Control) -> bool {
-        fence(Acquire);
-        self.0.load(Relaxed) == seen.0
-    }
-
-    /// Takes the entry for writing; the new generation, or `None` if it is no
-    /// longer as `seen`.
-    pub(super) fn claim(&self, seen: Control) -> Option<u32> {
-        let generation = seen.generation().wrapping_add(1);
-        let writing = Control::with(generation, 0, WRITING);
-        self.0
-            .compare_exchange(seen.0, writing.0, AcqRel, Relaxed)
-            .ok()?;
-        // Orders the claim before the words: who reads one of them sees the claim.
-        fence(Release);
-        Some(generation)
-    }
-
-    /// Makes a claimed and filled entry visible.
-    pub(super) fn publish(&self, generation: u32, tag: u16) -> Control {
-        let live = Control::with(generation, tag, LIVE);
-        self.0.store(live.0, Release);
-        live
-    }
-
-    /// Ends a live entry; false if it is no longer as `seen`.
-    pub(super) fn withdraw(&self, seen: Control) -> bool {
-        let empty = Control::with(seen.generation(), 0, EMPTY);
-        self.0
-            .compare_exchange(seen.0, empty.0, AcqRel, Relaxed)
-            .is_ok()
-    }
-}
 
 /// What a flow has shown, in one word: generation, homes, state, what is known
 /// of its sequence numbers.
@@ -177,7 +84,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Copies the words a lookup needs; the caller then asks [`Guard::is_still`].
+    /// Copies the words a lookup needs; the caller then asks
+    /// [`super::guard::Guard::is_still`].
     #[inline]
     pub(super) fn key(&self) -> Key {
         Key {

@@ -27,7 +27,7 @@
 //!
 //! - *Readers* load the control word, copy the key, compare, and load the control
 //!   word again: unchanged means that the copy is of one flow (a seqlock; the
-//!   fences are in `entry.rs`). Changed means a miss of this entry, since
+//!   fences are in `guard.rs`). Changed means a miss of this entry, since
 //!   its flow has ended meanwhile.
 //! - *Words that change while an entry lives* stand alone and are written by
 //!   compare-and-swap. Those that decide what passes (progress, verdicts) contain
@@ -54,6 +54,7 @@
 mod config;
 mod create;
 mod entry;
+mod guard;
 mod info;
 mod key;
 mod lookup;
@@ -73,7 +74,8 @@ pub use config::{Config, FlowState, Timeouts};
 pub use info::{FlowInfo, Related, Stats};
 
 use crate::{Direction, Epoch, Moment, RuleId};
-use entry::{Bucket, Entry};
+use entry::Entry;
+use guard::{Bucket, Control, Guard};
 use info::Events;
 use quota::Quotas;
 
@@ -237,7 +239,7 @@ impl Conntrack {
     }
 
     /// Withdraws a live entry last seen as `seen` and gives its charge back.
-    fn end(&self, control: &entry::Guard, place: &Entry, seen: entry::Control) -> bool {
+    fn end(&self, control: &Guard, place: &Entry, seen: Control) -> bool {
         // The owner read belongs to `seen` if the withdrawal succeeds.
         let owner = place.owner();
         let ended = control.withdraw(seen);
@@ -247,7 +249,7 @@ impl Conntrack {
         ended
     }
 
-    fn place(&self, entry: EntryRef) -> Option<(&entry::Guard, &Entry)> {
+    fn place(&self, entry: EntryRef) -> Option<(&Guard, &Entry)> {
         let index = usize::try_from(entry.index).ok()?;
         let (bucket, way) = (index / WAYS, index % WAYS);
         let control = self.buckets.get(bucket)?.controls.get(way)?;

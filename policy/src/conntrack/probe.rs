@@ -9,7 +9,8 @@
 
 use weft_wire::FlowKey;
 
-use super::entry::{Control, Entry, Guard, Snapshot};
+use super::entry::{Entry, Snapshot};
+use super::guard::{Control, Guard};
 use super::key::Key;
 use super::{Conntrack, EntryRef, WAYS};
 use crate::Moment;
