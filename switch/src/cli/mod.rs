@@ -51,6 +51,8 @@ enum Command {
     Flows(ask::Flows),
     /// List dropped frames by reason, each with its last example
     Drops(ask::Drops),
+    /// Run a cluster on this machine: nodes and pods as network namespaces
+    Lab(crate::lab::cli::LabCommand),
     /// Print the versions of this command and of the daemon, if one answers
     Version(ask::Version),
     /// Print a completion script for a shell
@@ -89,6 +91,7 @@ impl Command {
             Self::Workers(command) => command.run(),
             Self::Flows(command) => command.run(),
             Self::Drops(command) => command.run(),
+            Self::Lab(command) => command.run(),
             Self::Version(command) => command.run(),
             Self::Completion { shell } => {
                 clap_complete::generate(shell, &mut Cli::command(), "weft", &mut io::stdout());

@@ -146,6 +146,7 @@ pub(crate) enum Verb {
     /// Answer on the ports of all pods
     #[command(hide = true)]
     Agent {
+        /// Folder of the lab
         #[arg(long)]
         state: PathBuf,
     },

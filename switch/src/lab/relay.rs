@@ -223,10 +223,13 @@ pub(crate) struct RelayArgs {
     /// MTU of the underlay
     #[arg(long)]
     pub(crate) mtu: u32,
+    /// Added to each frame, microseconds
     #[arg(long)]
     pub(crate) delay_us: u64,
+    /// Frames lost of a million
     #[arg(long)]
     pub(crate) loss_ppm: u32,
+    /// Decides which frames are lost
     #[arg(long)]
     pub(crate) seed: u64,
 }
