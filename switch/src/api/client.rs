@@ -103,16 +103,25 @@ impl Client {
         &mut self,
         sent: Result<(), CodecError>,
     ) -> Result<T, ClientError> {
-        let reply = sent.and_then(|()| {
-            let frame = codec::read_frame(&mut self.stream)?
-                .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-            codec::decode::<Reply>(&frame)
-        });
+        let reply = match sent {
+            // A daemon that refuses a caller says so and closes without having read the call.
+            Err(CodecError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.read_reply().map_err(|_| CodecError::Io(error))
+            }
+            Err(error) => Err(error),
+            Ok(()) => self.read_reply(),
+        };
         let value = match reply.map_err(|source| self.talk(source))?.outcome {
             Outcome::Ok(value) => value,
             Outcome::Error(failure) => return Err(ClientError::Refused(failure)),
         };
         serde_json::from_value(value).map_err(|error| self.talk(error.into()))
+    }
+
+    fn read_reply(&mut self) -> Result<Reply, CodecError> {
+        let frame = codec::read_frame(&mut self.stream)?
+            .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        codec::decode(&frame)
     }
 
     fn talk(&self, source: CodecError) -> ClientError {

@@ -123,10 +123,6 @@ pub struct PeerReport {
     pub pod_cidrs: Vec<IpNetwork>,
     /// Largest IP packet that fits the tunnel to it, in bytes.
     pub mtu: u16,
-    /// Frames sent to it.
-    pub frames_to: u64,
-    /// Frames accepted from it.
-    pub frames_from: u64,
 }
 
 /// One row of the forwarding table.
@@ -180,12 +176,14 @@ pub struct Drops {
 pub struct Drop {
     /// Name of the reason, as in `docs/drop-reasons.md`.
     pub reason: String,
-    /// The pod's view: `egress` or `ingress`.
+    /// The pod's view: `egress`, `ingress` or `both`.
     pub direction: String,
     /// Frames.
     pub packets: u64,
     /// What the reason means, in one line.
     pub meaning: String,
+    /// What to do about it, in one line.
+    pub advice: String,
     /// The latest one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub example: Option<DropExample>,
@@ -221,10 +219,10 @@ pub struct FlowReport {
     pub packets: u64,
     /// Bytes of both directions.
     pub bytes: u64,
-    /// Seconds since the first frame.
-    pub age_seconds: f64,
-    /// Seconds without a frame.
+    /// Seconds since its last frame.
     pub idle_seconds: f64,
+    /// Seconds until it is forgotten unless another frame passes.
+    pub expires_seconds: f64,
     /// `allow` or `deny`.
     pub verdict: String,
 }

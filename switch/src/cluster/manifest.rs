@@ -100,7 +100,7 @@ fn parse_document(document: &str, offset: usize) -> Result<raw::RawObject, Optio
                 .location()
                 .map_or(offset + 1, |at| line_of(at, offset));
             let what = error.without_snippet().to_string();
-            let what = what.lines().next().unwrap_or_default().to_owned();
+            let what = printable(what.lines().next().unwrap_or_default());
             ManifestError {
                 line,
                 object: String::new(),
@@ -109,6 +109,18 @@ fn parse_document(document: &str, offset: usize) -> Result<raw::RawObject, Optio
             }
         })
     })
+}
+
+/// A foreign text for one line of a log or a terminal: bounded, control characters escaped.
+fn printable(text: &str) -> String {
+    let escape = |c: char| {
+        if c.is_control() {
+            c.escape_default().collect()
+        } else {
+            vec![c]
+        }
+    };
+    text.chars().take(300).flat_map(escape).collect()
 }
 
 fn line_of(location: Location, offset: usize) -> usize {
