@@ -5,6 +5,7 @@
 //! Answers go to stdout, messages to stderr. Decides nothing about packets.
 
 mod ask;
+mod daemon;
 mod output;
 mod status;
 mod target;
@@ -37,6 +38,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the dataplane of this node
+    Daemon(daemon::DaemonCommand),
     /// Show whether the daemon is healthy, and what to do if not
     Status(status::StatusCommand),
     /// List the ports: the host's and one per pod
@@ -84,6 +87,7 @@ impl Cli {
 impl Command {
     fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Daemon(command) => Ok(command.run()),
             Self::Status(command) => command.run(),
             Self::Ports(command) => command.run(),
             Self::Peers(command) => command.run(),

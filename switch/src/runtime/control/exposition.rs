@@ -1,0 +1,170 @@
+//! The metrics page: Prometheus text format 0.0.4.
+//!
+//! Names end in their unit or in `_total`; labels hold only names that were checked when they
+//! were read, so nothing needs escaping.
+
+use std::fmt::{self, Write};
+
+use super::Control;
+use super::report::{seconds, sum};
+use crate::path::{DropReason, PortId};
+
+/// A page under construction.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    /// Begins a metric.
+    fn metric(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
+    }
+
+    fn line(&mut self, line: fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+
+    /// A metric with one value.
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl fmt::Display) {
+        self.metric(name, kind, help);
+        self.line(format_args!("{name} {value}"));
+    }
+}
+
+impl Control {
+    pub(super) fn exposition(&mut self) -> String {
+        let mut page = Page::default();
+        self.state_metrics(&mut page);
+        // Without the workers' answers the page still tells that something is wrong.
+        if let Ok(snapshots) = self.snapshots() {
+            let total = sum(&snapshots);
+            page.metric("weft_frames_total", "counter", "Frames by fate.");
+            for (fate, count) in [
+                ("port", total.to_pod),
+                ("peer", total.to_peer),
+                ("answered", total.hairpin),
+            ] {
+                page.line(format_args!("weft_frames_total{{fate=\"{fate}\"}} {count}"));
+            }
+            page.metric("weft_drops_total", "counter", "Frames dropped, by reason.");
+            for reason in DropReason::ALL {
+                let (name, road) = (reason.name(), reason.road().name());
+                let count = total.drops(*reason);
+                let labels = format_args!("reason=\"{name}\",direction=\"{road}\"").to_string();
+                page.line(format_args!("weft_drops_total{{{labels}}} {count}"));
+            }
+            page.single(
+                "weft_icmp_errors_sent_total",
+                "counter",
+                "ICMP errors sent.",
+                total.icmp_sent,
+            );
+            let help = "ICMP errors not sent for their rate or their cause.";
+            page.single(
+                "weft_icmp_errors_suppressed_total",
+                "counter",
+                help,
+                total.icmp_suppressed,
+            );
+            let help = "Time a worker spent on frames.";
+            page.metric("weft_worker_busy_seconds_total", "counter", help);
+            for (worker, snapshot) in snapshots.iter().enumerate() {
+                let busy = seconds(snapshot.stats.busy);
+                let name = "weft_worker_busy_seconds_total";
+                page.line(format_args!("{name}{{worker=\"{worker}\"}} {busy}"));
+            }
+            self.port_metrics(&mut page, &total);
+        }
+        page.0
+    }
+
+    fn state_metrics(&self, page: &mut Page) {
+        page.metric("weft_build_info", "gauge", "The running version.");
+        let (version, node) = (env!("CARGO_PKG_VERSION"), &self.facts.name);
+        page.line(format_args!(
+            "weft_build_info{{version=\"{version}\",node=\"{node}\"}} 1"
+        ));
+        let ready = u8::from(self.is_ready());
+        page.single(
+            "weft_ready",
+            "gauge",
+            "Whether pods can be attached.",
+            ready,
+        );
+        let problems = self.problems.len() + self.cluster.troubles().count();
+        page.single(
+            "weft_problems",
+            "gauge",
+            "What `weft status` lists as wrong.",
+            problems,
+        );
+        let epoch = self.tables.load().epoch.0;
+        page.single(
+            "weft_tables_epoch",
+            "gauge",
+            "Number of the published tables.",
+            epoch,
+        );
+        let desired = self.cluster.desired();
+        page.single(
+            "weft_peers",
+            "gauge",
+            "Other nodes known.",
+            desired.peers.len(),
+        );
+        let pods = self.ports.len().saturating_sub(1);
+        page.single("weft_pods", "gauge", "Pods attached.", pods);
+        let flows = self.conntrack.stats();
+        page.single("weft_flows", "gauge", "Connections tracked.", flows.live);
+        page.single(
+            "weft_flows_limit",
+            "gauge",
+            "Connections that fit.",
+            flows.capacity,
+        );
+        let help = "Connections refused because the table or a pod's share was full.";
+        page.single("weft_flows_refused_total", "counter", help, flows.refused);
+    }
+
+    fn port_metrics(&self, page: &mut Page, total: &crate::path::Counters) {
+        type Field = fn(&crate::path::PortCounters) -> u64;
+        let fields: [(&str, &str, Field); 5] = [
+            (
+                "weft_port_sent_frames_total",
+                "Frames read from a port.",
+                |c| c.egress_frames,
+            ),
+            (
+                "weft_port_sent_bytes_total",
+                "Bytes read from a port.",
+                |c| c.egress_bytes,
+            ),
+            (
+                "weft_port_received_frames_total",
+                "Frames for a port.",
+                |c| c.ingress_frames,
+            ),
+            ("weft_port_received_bytes_total", "Bytes for a port.", |c| {
+                c.ingress_bytes
+            }),
+            (
+                "weft_port_drops_total",
+                "Frames of a port that were dropped.",
+                |c| c.egress_drops,
+            ),
+        ];
+        for (name, help, field) in fields {
+            page.metric(name, "counter", help);
+            for (id, port) in &self.ports {
+                let pod = port.entry.pod.as_deref();
+                let (namespace, pod) =
+                    pod.map_or(("", ""), |pod| (pod.namespace.as_str(), pod.name.as_str()));
+                let kind = if *id == PortId::HOST { "host" } else { "pod" };
+                let (id, value) = (id.get(), field(&total.port(*id)));
+                page.line(format_args!(
+                    "{name}{{port=\"{id}\",kind=\"{kind}\",namespace=\"{namespace}\",pod=\"{pod}\"}} {value}"
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Who decides what the workers do?
+//!
+//! The control thread. Owns the desired state, the ports and the tables: it takes in events of
+//! the source and calls of the control socket one at a time, compiles a new [`Tables`], publishes
+//! it, and keeps the node's own routes in step. Never touches a frame.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, Sender};
+use weft_policy::{Conntrack, Moment};
+
+pub(super) use self::attach::{Port, host_port};
+use super::clock::Clock;
+use super::host::Host;
+use super::mailbox::{Message, WorkerHandle};
+use super::worker::Snapshot;
+use super::{Backend, StartError};
+use crate::api::{Call, Failure, Problem};
+use crate::cluster::{ClusterState, Effects, Event, NodeFacts, Trouble};
+use crate::path::{PortEntry, PortId, Tables};
+
+mod attach;
+mod exposition;
+mod flows;
+mod publish;
+mod report;
+mod request;
+
+/// What control is asked to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// The source of desired state speaks.
+    Source(Event),
+    /// Somebody calls.
+    Call {
+        call: Call,
+        fds: Vec<OwnedFd>,
+        reply: Sender<CallResult>,
+    },
+    /// The metrics page, and whether the daemon is ready.
+    Metrics { reply: Sender<(String, bool)> },
+    /// A worker found a port's device gone.
+    PortDied(PortId),
+    /// A worker ended.
+    WorkerFailed(String),
+    /// Leave.
+    Stop,
+}
+
+/// The answer to a call: JSON, or a refusal.
+pub(super) type CallResult = Result<serde_json::Value, Failure>;
+
+/// What control is made with.
+#[derive(Debug)]
+pub(super) struct ControlParts {
+    pub(super) facts: NodeFacts,
+    pub(super) clock: Clock,
+    pub(super) backend: Backend,
+    pub(super) cluster: ClusterState,
+    pub(super) source: String,
+    pub(super) tables: Arc<ArcSwap<Tables>>,
+    pub(super) workers: Vec<WorkerHandle>,
+    pub(super) conntrack: Arc<Conntrack>,
+    pub(super) host: Host,
+    pub(super) host_port: Port,
+}
+
+/// The control thread's state.
+pub(super) struct Control {
+    facts: NodeFacts,
+    clock: Clock,
+    backend: Backend,
+    cluster: ClusterState,
+    source: String,
+    tables: Arc<ArcSwap<Tables>>,
+    workers: Vec<WorkerHandle>,
+    conntrack: Arc<Conntrack>,
+    host: Host,
+    ports: BTreeMap<PortId, Port>,
+    /// Where the search for a free port number begins: numbers are not used again at once.
+    next_port: u16,
+    /// What is wrong apart from the desired state, by subject.
+    problems: BTreeMap<String, Problem>,
+    /// The previous report of each worker, for shares of time.
+    last_reports: Vec<Snapshot>,
+}
+
+impl Control {
+    pub(super) fn new(parts: ControlParts) -> Self {
+        Self {
+            facts: parts.facts,
+            clock: parts.clock,
+            backend: parts.backend,
+            cluster: parts.cluster,
+            source: parts.source,
+            tables: parts.tables,
+            workers: parts.workers,
+            conntrack: parts.conntrack,
+            host: parts.host,
+            ports: BTreeMap::from([(PortId::HOST, parts.host_port)]),
+            next_port: 1,
+            problems: BTreeMap::new(),
+            last_reports: Vec::new(),
+        }
+    }
+
+    /// Publishes first tables, opens the node's own port and raises it.
+    pub(super) fn start(&mut self) -> Result<(), StartError> {
+        let refused = |failure: Failure| StartError::host(failure.message, failure.next);
+        self.publish().map_err(refused)?;
+        if let Some(port) = self.ports.get(&PortId::HOST) {
+            let queues = Arc::clone(&port.queues);
+            self.register(PortId::HOST, &queues).map_err(refused)?;
+        }
+        Ok(self.host.bring_up()?)
+    }
+
+    /// Serves commands until told to stop.
+    pub(super) fn serve(&mut self, inbox: &Receiver<Command>) {
+        while let Ok(command) = inbox.recv() {
+            match command {
+                Command::Source(event) => self.on_event(event),
+                Command::Call { call, fds, reply } => {
+                    let _ = reply.send(self.on_call(call, fds));
+                }
+                Command::Metrics { reply } => {
+                    let _ = reply.send((self.exposition(), self.is_ready()));
+                }
+                Command::PortDied(port) => self.on_port_died(port),
+                Command::WorkerFailed(why) => {
+                    self.problem(
+                        "worker",
+                        format!("a worker ended: {why}"),
+                        "restart the daemon",
+                    );
+                }
+                Command::Stop => return,
+            }
+        }
+    }
+
+    /// Whether pods can be attached: the source was read, and no worker is lost.
+    fn is_ready(&self) -> bool {
+        self.cluster.is_synced() && !self.problems.contains_key("worker")
+    }
+
+    fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    fn on_event(&mut self, event: Event) {
+        let Effects {
+            publish,
+            appeared,
+            resolved,
+        } = self.cluster.step(event, self.clock.now());
+        for Trouble { place, what, next } in &appeared {
+            tracing::warn!(%place, %next, "{what}");
+        }
+        for Trouble { place, what, .. } in &resolved {
+            tracing::info!(%place, "no longer: {what}");
+        }
+        if !publish {
+            return;
+        }
+        let desired = self.cluster.desired();
+        let (peers, policies) = (desired.peers.len(), desired.policies);
+        if policies > 0 {
+            tracing::warn!(
+                policies,
+                "NetworkPolicy objects are read but not enforced yet"
+            );
+        }
+        if let Err(failure) = self.publish() {
+            tracing::error!("{failure}");
+        } else {
+            tracing::info!(
+                peers,
+                epoch = self.tables.load().epoch.0,
+                "tables published"
+            );
+        }
+    }
+
+    fn on_call(&mut self, call: Call, fds: Vec<OwnedFd>) -> CallResult {
+        fn json<T: serde::Serialize>(value: Result<T, Failure>) -> CallResult {
+            let unfit = |error: serde_json::Error| {
+                Failure::new(
+                    crate::api::Code::Host,
+                    format!("cannot write an answer: {error}"),
+                    "",
+                )
+            };
+            value.and_then(|value| serde_json::to_value(value).map_err(unfit))
+        }
+        match call {
+            Call::Attach(request) => json(self.attach(&request, fds)),
+            Call::Detach(request) => json(self.detach(&request)),
+            Call::Status => json(self.status()),
+            Call::Ports => json(self.port_reports()),
+            Call::Peers => json(Ok(self.peer_reports())),
+            Call::Routes => json(Ok(self.route_reports())),
+            Call::Workers => json(self.worker_reports()),
+            Call::Drops { reset } => json(self.drops(reset)),
+            Call::Flows { pod } => json(self.flows(pod.as_deref())),
+        }
+    }
+
+    /// Notes (and logs once) that something is wrong.
+    fn problem(&mut self, subject: &str, what: impl Into<String>, next: &str) {
+        let (what, next) = (what.into(), next.to_owned());
+        let problem = Problem {
+            what,
+            place: subject.to_owned(),
+            next,
+        };
+        if self.problems.get(subject) != Some(&problem) {
+            tracing::error!(subject, next = problem.next, "{}", problem.what);
+            self.problems.insert(subject.to_owned(), problem);
+        }
+    }
+
+    /// The ports as the path sees them.
+    fn entries(&self) -> impl Iterator<Item = (PortId, PortEntry)> {
+        self.ports
+            .iter()
+            .map(|(id, port)| (*id, port.entry.clone()))
+    }
+
+    /// Takes pods' and the node's interfaces away and lets the workers go.
+    pub(super) fn shut_down(mut self) {
+        tracing::info!("leaving");
+        for worker in &self.workers {
+            // A worker that is gone needs no telling.
+            let _ = worker.send(Message::Stop);
+        }
+        self.ports.clear();
+        if let Err(error) = Host::remove() {
+            tracing::warn!(%error, "the nftables table stays; remove it with: nft delete table inet weft");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! How do workers learn of a change?
+//!
+//! A whole new value is compiled, checked and swapped in; every worker says that it uses it before
+//! anybody is told so. If it cannot be compiled, the workers keep the previous one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnetwork::IpNetwork;
+use weft_sys::SysError;
+use weft_sys::netlink::{Netlink, addr, link};
+
+use super::super::host::HOST_INTERFACE;
+use super::super::mailbox::{Message, Stuck, ask_all};
+use super::super::underlay::is_link_local;
+use super::Control;
+use crate::api::{Code, Failure};
+use crate::cluster::compile;
+
+impl Control {
+    /// Compiles the present state and has every worker use it.
+    pub(super) fn publish(&mut self) -> Result<(), Failure> {
+        let epoch = self.tables.load().epoch.next();
+        let addresses = node_addresses().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the node's addresses are unknown; using the tunnel's alone");
+            vec![self.facts.vtep]
+        });
+        let desired = self.cluster.desired();
+        let tables = compile(&self.facts, addresses, desired, self.entries(), epoch);
+        let tables = match tables {
+            Ok(tables) => tables,
+            Err(error) => {
+                let what = format!("the tables would be ambiguous: {error}");
+                let next = "correct the manifests; forwarding goes on by the previous tables";
+                self.problem("tables", what.clone(), next);
+                return Err(Failure::new(Code::Conflict, what, next));
+            }
+        };
+        self.problems.remove("tables");
+        self.tables.store(Arc::new(tables));
+        ask_all(&self.workers, |done| Message::Sync { done }).map_err(|s| self.stuck(&s))?;
+        self.follow_with_host();
+        Ok(())
+    }
+
+    /// Keeps the node's routes and masquerading in step; pods do not depend on it.
+    fn follow_with_host(&mut self) {
+        let peers = self.cluster.desired().peers.iter();
+        let cidrs: Vec<IpNetwork> = peers.flat_map(|peer| peer.pod_cidrs.clone()).collect();
+        match self.host.follow(&cidrs) {
+            Ok(()) => {
+                self.problems.remove(HOST_INTERFACE);
+            }
+            Err(error) => {
+                let next = "the node itself may not reach all pods, or pods the outside";
+                self.problem(HOST_INTERFACE, error.to_string(), next);
+            }
+        }
+    }
+
+    pub(super) fn stuck(&mut self, stuck: &Stuck) -> Failure {
+        let next = "read the daemon's log, then restart it";
+        self.problem("worker", stuck.to_string(), next);
+        Failure::new(Code::Unavailable, stuck.to_string(), next)
+    }
+}
+
+/// Every address of the node in this namespace, except those of no use to pods.
+fn node_addresses() -> Result<Vec<IpAddr>, SysError> {
+    let mut netlink = Netlink::open()?;
+    let own = link::get(&mut netlink, HOST_INTERFACE)?.map(|link| link.index);
+    let addresses = addr::list(&mut netlink, None)?.into_iter();
+    let useful = addresses.filter(|address| {
+        let ip = address.ip;
+        Some(address.index) != own && !ip.is_loopback() && !is_link_local(ip)
+    });
+    Ok(useful.map(|address| address.ip).collect())
+}

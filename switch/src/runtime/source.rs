@@ -1,0 +1,364 @@
+//! What do the manifests on disk say, and when do they change?
+//!
+//! Owns one directory: its `*.yaml`, `*.yml` and `*.json` files, not those of subdirectories and
+//! not hidden ones. Watches it with inotify(7) and reads it anew after every change, on request,
+//! when events were lost and, since a directory may be missing or replaced, once in a while.
+//! Reports only files whose content changed. Understands nothing: that is `cluster`'s.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use inotify::{EventMask, Inotify, WatchMask};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::control::Command;
+use crate::cluster::{self, Event, ManifestError, Trouble};
+
+/// The largest manifest that is read, in bytes; etcd takes objects of 1.5 MiB at most.
+const MAX_FILE: u64 = 16 << 20;
+/// How long a missing or replaced directory may go unnoticed.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const INOTIFY: Token = Token(0);
+const WAKER: Token = Token(1);
+
+/// Asks the source to read everything anew, or to leave, from another thread.
+#[derive(Debug)]
+pub(super) struct SourceHandle {
+    waker: Waker,
+    requests: Sender<Request>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Request {
+    Rescan,
+    Stop,
+}
+
+impl SourceHandle {
+    /// Reads everything anew (SIGHUP).
+    pub(super) fn rescan(&self) {
+        self.ask(Request::Rescan);
+    }
+
+    /// Ends the thread.
+    pub(super) fn stop(&self) {
+        self.ask(Request::Stop);
+    }
+
+    fn ask(&self, request: Request) {
+        if self.requests.send(request).is_ok() {
+            // A waker that fails belongs to a thread that has ended.
+            let _ = self.waker.wake();
+        }
+    }
+}
+
+/// The thread's state.
+#[derive(Debug)]
+pub(super) struct ManifestSource {
+    directory: PathBuf,
+    poll: Poll,
+    inotify: Inotify,
+    watched: bool,
+    requests: crossbeam_channel::Receiver<Request>,
+    control: Sender<Command>,
+    /// What every file held when it was last reported.
+    seen: BTreeMap<Arc<str>, Seen>,
+    broken: Option<Trouble>,
+    synced: bool,
+}
+
+/// A file's content, or why there is none.
+type Seen = Result<String, String>;
+
+impl ManifestSource {
+    pub(super) fn new(
+        directory: &Path,
+        control: Sender<Command>,
+    ) -> io::Result<(Self, SourceHandle)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let inotify = Inotify::init()?;
+        let fd = inotify.as_raw_fd();
+        poll.registry()
+            .register(&mut SourceFd(&fd), INOTIFY, Interest::READABLE)?;
+        let (sender, requests) = crossbeam_channel::unbounded();
+        let source = Self {
+            directory: directory.to_owned(),
+            poll,
+            inotify,
+            watched: false,
+            requests,
+            control,
+            seen: BTreeMap::new(),
+            broken: None,
+            synced: false,
+        };
+        Ok((
+            source,
+            SourceHandle {
+                waker,
+                requests: sender,
+            },
+        ))
+    }
+
+    /// Reports until told to leave.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(8);
+        let mut changed = true;
+        loop {
+            if changed {
+                self.watch();
+                if self.rescan().is_err() {
+                    return;
+                }
+            }
+            match self.poll.poll(&mut events, Some(LOOK_AGAIN)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    tracing::error!(%error, "manifests are no longer watched");
+                    return;
+                }
+                _ => {}
+            }
+            changed = self.drain_inotify() || events.is_empty();
+            while let Ok(request) = self.requests.try_recv() {
+                if request == Request::Stop {
+                    return;
+                }
+                changed = true;
+            }
+        }
+    }
+
+    /// Watches the directory that has the name now.
+    fn watch(&mut self) {
+        let mask = WatchMask::CLOSE_WRITE
+            | WatchMask::CREATE
+            | WatchMask::DELETE
+            | WatchMask::MOVE
+            | WatchMask::DELETE_SELF
+            | WatchMask::MOVE_SELF
+            | WatchMask::ONLYDIR;
+        // Watching the same directory twice changes nothing.
+        let watched = self.inotify.watches().add(&self.directory, mask).is_ok();
+        if watched != self.watched {
+            self.watched = watched;
+            tracing::debug!(watched, directory = %self.directory.display(), "manifest directory");
+        }
+    }
+
+    /// Takes in all events; whether any of them calls for reading. A file that was just created
+    /// will be closed too, unless it is a link.
+    fn drain_inotify(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let mut changed = false;
+        loop {
+            let Ok(events) = self.inotify.read_events(&mut buffer) else {
+                return changed;
+            };
+            let mut any = false;
+            for event in events {
+                any = true;
+                let path = event.name.map(|name| self.directory.join(name));
+                let is_link = || path.as_deref().is_some_and(Path::is_symlink);
+                changed |= !event.mask.contains(EventMask::CREATE) || is_link();
+            }
+            if !any {
+                return changed;
+            }
+        }
+    }
+
+    /// Reads all files and reports those that changed. Fails when nobody listens any more.
+    fn rescan(&mut self) -> Result<(), ()> {
+        let files = match files(&self.directory) {
+            Ok(files) => files,
+            Err(error) => return self.report_broken(&error),
+        };
+        if self.broken.take().is_some() {
+            self.synced = false;
+        }
+        let gone: Vec<_> = self
+            .seen
+            .keys()
+            .filter(|o| !files.contains_key(*o))
+            .cloned()
+            .collect();
+        for origin in gone {
+            self.seen.remove(&origin);
+            self.report(Event::Gone { origin })?;
+        }
+        for (origin, path) in files {
+            let content = read(&path);
+            if self.seen.get(&origin) != Some(&content) {
+                self.report(understand(Arc::clone(&origin), &content))?;
+                self.seen.insert(origin, content);
+            }
+        }
+        if !self.synced {
+            self.synced = true;
+            self.report(Event::Synced)?;
+        }
+        Ok(())
+    }
+
+    fn report_broken(&mut self, error: &io::Error) -> Result<(), ()> {
+        let directory = self.directory.display();
+        let problem = Trouble {
+            place: directory.to_string(),
+            what: format!("the manifests cannot be listed: {error}"),
+            next: format!("make the directory (mkdir -p {directory}); it is looked for every 5 s"),
+        };
+        if self.broken.as_ref() == Some(&problem) {
+            return Ok(());
+        }
+        self.broken = Some(problem.clone());
+        self.report(Event::Broken { problem })
+    }
+
+    fn report(&self, event: Event) -> Result<(), ()> {
+        self.control.send(Command::Source(event)).map_err(|_| ())
+    }
+}
+
+fn understand(origin: Arc<str>, content: &Seen) -> Event {
+    let parsed = content.as_ref().map(|text| cluster::parse(text));
+    match parsed {
+        Ok(Ok(objects)) => Event::Read { origin, objects },
+        Ok(Err(errors)) => Event::Rejected { origin, errors },
+        Err(why) => {
+            let what = why.clone();
+            let error = ManifestError {
+                line: 1,
+                object: String::new(),
+                field: String::new(),
+                what,
+            };
+            Event::Rejected {
+                origin,
+                errors: vec![error],
+            }
+        }
+    }
+}
+
+/// The manifests in a directory, by the name they are reported under.
+fn files(directory: &Path) -> io::Result<BTreeMap<Arc<str>, PathBuf>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let is_manifest = path
+            .extension()
+            .is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|known| ext == *known));
+        let name = path.file_name().unwrap_or_default();
+        let is_hidden = name.to_string_lossy().starts_with('.');
+        if is_manifest && !is_hidden {
+            files.insert(path.to_string_lossy().into(), path);
+        }
+    }
+    Ok(files)
+}
+
+/// Reads a regular file of bearable size: not a pipe, which would never end.
+fn read(path: &Path) -> Seen {
+    let cannot = |error: io::Error| format!("cannot be read: {error}");
+    let file = fs::metadata(path).and_then(|about| match about.is_file() {
+        true => fs::File::open(path),
+        false => Err(io::Error::other("is not a file")),
+    });
+    let mut text = String::new();
+    let read = file
+        .map_err(cannot)?
+        .take(MAX_FILE + 1)
+        .read_to_string(&mut text);
+    match read.map_err(cannot)? as u64 {
+        count if count > MAX_FILE => Err(format!("is larger than {} MiB", MAX_FILE >> 20)),
+        _ => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::Receiver;
+
+    use super::*;
+
+    const NODE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n";
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn next(inbox: &Receiver<Command>) -> String {
+        match inbox.recv_timeout(LIMIT).unwrap() {
+            Command::Source(Event::Read { origin, objects }) => {
+                format!("read {} {}", short(&origin), objects.len())
+            }
+            Command::Source(Event::Rejected { origin, errors }) => {
+                format!("rejected {}: {}", short(&origin), errors[0].what)
+            }
+            Command::Source(Event::Gone { origin }) => format!("gone {}", short(&origin)),
+            Command::Source(Event::Synced) => "synced".to_owned(),
+            Command::Source(Event::Broken { .. }) => "broken".to_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn short(origin: &str) -> &str {
+        origin.rsplit('/').next().unwrap()
+    }
+
+    #[test]
+    fn changes_are_reported_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("a.yaml"), NODE).unwrap();
+        fs::write(path("ignored.txt"), NODE).unwrap();
+        fs::write(path(".hidden.yaml"), NODE).unwrap();
+        let (control, inbox) = crossbeam_channel::unbounded();
+        let (source, handle) = ManifestSource::new(directory.path(), control).unwrap();
+        let thread = std::thread::spawn(|| source.run());
+        assert_eq!(next(&inbox), "read a.yaml 1");
+        assert_eq!(next(&inbox), "synced");
+
+        fs::write(path("b.json"), "{").unwrap();
+        assert!(next(&inbox).starts_with("rejected b.json: "));
+        fs::write(path("a.yaml"), NODE).unwrap();
+        fs::rename(path("ignored.txt"), path("c.yml")).unwrap();
+        assert_eq!(next(&inbox), "read c.yml 1", "a.yaml holds what it held");
+        fs::remove_file(path("a.yaml")).unwrap();
+        assert_eq!(next(&inbox), "gone a.yaml");
+        fs::create_dir(path("d.yaml")).unwrap();
+        handle.rescan();
+        assert_eq!(
+            next(&inbox),
+            "rejected d.yaml: cannot be read: is not a file"
+        );
+        std::os::unix::fs::symlink(path("c.yml"), path("e.yaml")).unwrap();
+        assert_eq!(next(&inbox), "read e.yaml 1");
+        handle.stop();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_missing_directory_is_reported_once_and_found_later() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("cluster.d");
+        let (control, inbox) = crossbeam_channel::unbounded();
+        let (source, handle) = ManifestSource::new(&directory, control).unwrap();
+        let thread = std::thread::spawn(|| source.run());
+        assert_eq!(next(&inbox), "broken");
+        fs::create_dir(&directory).unwrap();
+        handle.rescan();
+        assert_eq!(next(&inbox), "synced");
+        fs::write(directory.join("a.yaml"), NODE).unwrap();
+        assert_eq!(next(&inbox), "read a.yaml 1", "it is watched now");
+        handle.stop();
+        thread.join().unwrap();
+    }
+}
