@@ -1,0 +1,321 @@
+//! A node in a network namespace of its own, with a real daemon and pods.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tempfile::TempDir;
+use weft_switch::api::{Attach, Attached, Client, ClientError, Detach, Status};
+use weft_sys::caps;
+use weft_sys::netlink::{Netlink, addr, link, route};
+use weft_sys::netns::Netns;
+use weft_sys::process::{ProcessId, Signal};
+use weft_wire::checksum::Sum;
+
+pub(crate) const NODE_V4: &str = "192.0.2.1";
+/// How long anything that has to happen may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Whether privileged tests can run; says so if not.
+pub(crate) fn privileged(test: &str) -> bool {
+    match caps::check() {
+        Ok(()) => true,
+        Err(missing) => {
+            eprintln!("SKIPPED (needs root): {test}: {missing}");
+            false
+        }
+    }
+}
+
+/// Asks again and again until `ready` answers something.
+pub(crate) fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..LIMIT.as_millis() / PAUSE.as_millis() {
+        if let Some(value) = ready() {
+            return value;
+        }
+        std::thread::park_timeout(PAUSE);
+    }
+    panic!("waited in vain: {what}")
+}
+
+/// A network namespace that vanishes with its last user.
+pub(crate) struct Space(pub(crate) Netns);
+
+impl Space {
+    pub(crate) fn new() -> Self {
+        Self(Netns::anonymous().unwrap())
+    }
+
+    pub(crate) fn netlink(&self) -> Netlink {
+        Netlink::open_in(&self.0).unwrap()
+    }
+
+    pub(crate) fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
+        self.0.run(f).unwrap()
+    }
+
+    /// Names of the interfaces, without lo.
+    pub(crate) fn links(&self) -> Vec<String> {
+        let links = link::list(&mut self.netlink()).unwrap();
+        links
+            .into_iter()
+            .map(|link| link.name)
+            .filter(|name| name != "lo")
+            .collect()
+    }
+
+    /// Whether `to` answers an echo request; asked up to five times.
+    pub(crate) fn pings(&self, to: &str) -> bool {
+        let to: IpAddr = to.parse().unwrap();
+        self.run(|| (0..5).any(|_| ping(to, Duration::from_millis(300)).unwrap_or(false)))
+    }
+}
+
+/// One echo request, and whether its reply came in time.
+fn ping(to: IpAddr, limit: Duration) -> io::Result<bool> {
+    static SEQUENCE: AtomicU16 = AtomicU16::new(1);
+    let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let (domain, protocol, request, reply, header) = match to {
+        IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4, 8, 0, 20),
+        IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6, 128, 129, 0),
+    };
+    let mut socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+    socket.set_read_timeout(Some(limit))?;
+    let [s0, s1] = sequence;
+    let mut packet = [request, 0, 0, 0, 0x77, 0x65, s0, s1, 1, 2, 3, 4];
+    let mut sum = Sum::default();
+    sum.add_bytes(&packet);
+    packet[2..4].copy_from_slice(&sum.finish().to_be_bytes());
+    socket.send_to(&packet, &SocketAddr::new(to, 0).into())?;
+    // Other messages of this namespace may arrive in between, but not many.
+    for _ in 0..16 {
+        let mut buffer = [0; 256];
+        let count = match socket.read(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            read => read?,
+        };
+        let message = buffer[..count].get(header..).unwrap_or_default();
+        if message.first() == Some(&reply) && message.get(6..8) == Some(&sequence) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A node: its namespace with an underlay interface, its files, perhaps its daemon.
+pub(crate) struct Node {
+    pub(crate) space: Space,
+    files: TempDir,
+    pub(crate) daemon: Option<Daemon>,
+}
+
+/// A running daemon, killed when dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    log: Receiver<String>,
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Node {
+    /// A node whose underlay is a bridge without ports that holds [`NODE_V4`].
+    pub(crate) fn new() -> Self {
+        let space = Space::new();
+        let mut netlink = space.netlink();
+        let lo = link::index_of(&mut netlink, "lo").unwrap();
+        link::set_up(&mut netlink, lo).unwrap();
+        let index = link::ensure_bridge(&mut netlink, "u0").unwrap();
+        let address = addr::Address::new(index, NODE_V4.parse().unwrap(), 24);
+        addr::ensure(&mut netlink, &address).unwrap();
+        link::set_up(&mut netlink, index).unwrap();
+        let node = Self {
+            space,
+            files: tempfile::tempdir().unwrap(),
+            daemon: None,
+        };
+        fs::create_dir(node.path("cluster.d")).unwrap();
+        node.configure("workers = 2");
+        node
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("weft.sock")
+    }
+
+    /// Writes the configuration, with `extra` lines in `[node]`.
+    pub(crate) fn configure(&self, extra: &str) {
+        let text = format!(
+            "[node]\nname = \"node-a\"\naddress = \"{NODE_V4}\"\n\
+             pod_cidrs = [\"10.244.1.0/24\", \"fd00:10:244:1::/64\"]\n{extra}\n\
+             [cluster]\npath = \"{}\"\n[paths]\nsocket = \"{}\"\nstate = \"{}\"\n\
+             [metrics]\nlisten = \"{NODE_V4}:9568\"\n",
+            self.path("cluster.d").display(),
+            self.socket().display(),
+            self.path("state").display(),
+        );
+        fs::write(self.path("weft.toml"), text).unwrap();
+    }
+
+    pub(crate) fn manifest(&self, name: &str, text: &str) {
+        let (path, temporary) = (self.path("cluster.d").join(name), self.path("temporary"));
+        fs::write(&temporary, text).unwrap();
+        fs::rename(temporary, path).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+        command
+            .arg("daemon")
+            .arg("--config")
+            .arg(self.path("weft.toml"))
+            .args(arguments);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts the daemon and waits until it is ready.
+    pub(crate) fn start(&mut self, arguments: &[&str]) {
+        let mut child = self.space.0.spawn(self.command(arguments)).unwrap();
+        let (lines, log) = channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|l| lines.send(l))
+        });
+        self.daemon = Some(Daemon { child, log });
+        eventually("the daemon is ready", || {
+            let daemon = self.daemon.as_mut().unwrap();
+            if let Some(status) = daemon.child.try_wait().unwrap() {
+                panic!(
+                    "the daemon ended: {status}: {:?}",
+                    daemon.log.iter().collect::<Vec<_>>()
+                );
+            }
+            self.status().ok().filter(|status| status.ready)
+        });
+    }
+
+    /// Starts a daemon that is expected to refuse: its exit code and what it says.
+    pub(crate) fn refusal(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let child = self.space.0.spawn(self.command(arguments)).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    }
+
+    /// Ends the daemon with SIGTERM.
+    pub(crate) fn stop(&mut self) -> (ExitStatus, Vec<String>) {
+        let mut daemon = self.daemon.take().unwrap();
+        let process = ProcessId::of(daemon.child.id()).unwrap().unwrap();
+        process.signal(Signal::Terminate).unwrap();
+        let status = eventually("the daemon ends", || daemon.child.try_wait().unwrap());
+        (status, daemon.log.iter().collect())
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.socket()).unwrap()
+    }
+
+    pub(crate) fn status(&self) -> Result<Status, ClientError> {
+        Client::connect(self.socket())?.status()
+    }
+
+    /// Attaches a new pod with these addresses.
+    pub(crate) fn pod(&self, name: &str, ips: &[&str]) -> Pod {
+        let space = Space::new();
+        let attached = self.attach(name, ips, &space).unwrap();
+        Pod { space, attached }
+    }
+
+    pub(crate) fn attach(
+        &self,
+        name: &str,
+        ips: &[&str],
+        space: &Space,
+    ) -> Result<Attached, ClientError> {
+        self.client().attach(request(name, ips), &space.0)
+    }
+
+    pub(crate) fn detach(&self, name: &str) -> bool {
+        let (container_id, ifname) = (format!("container-{name}"), "eth0".to_owned());
+        self.client()
+            .detach(Detach {
+                container_id,
+                ifname,
+            })
+            .unwrap()
+            .existed
+    }
+}
+
+pub(crate) fn request(name: &str, ips: &[&str]) -> Attach {
+    Attach {
+        container_id: format!("container-{name}"),
+        ifname: "eth0".to_owned(),
+        namespace: "default".to_owned(),
+        pod: name.to_owned(),
+        ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+        mac: None,
+        mtu: None,
+    }
+}
+
+/// An attached pod.
+pub(crate) struct Pod {
+    pub(crate) space: Space,
+    pub(crate) attached: Attached,
+}
+
+/// Routes through weft0 in a namespace.
+pub(crate) fn routes_to(space: &Space, interface: &str) -> Vec<String> {
+    let mut netlink = space.netlink();
+    let Some(held) = link::get(&mut netlink, interface).unwrap() else {
+        return Vec::new();
+    };
+    let routes = route::list(&mut netlink, route::MAIN_TABLE)
+        .unwrap()
+        .into_iter();
+    let through =
+        routes.filter(|r| matches!(r.hop, route::Hop::Via { index, .. } if index == held.index));
+    let mut texts: Vec<_> = through
+        .map(|r| format!("{}/{}", r.destination, r.prefix_len))
+        .collect();
+    texts.sort();
+    texts
+}
+
+/// Sends bytes to a socket as a caller of its own making would, and returns what comes back.
+pub(crate) fn raw_call(socket: &Path, bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    // The daemon may close before everything is sent.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}
