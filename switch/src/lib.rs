@@ -8,3 +8,5 @@ pub mod config;
 pub mod lab;
 pub mod path;
 pub mod runtime;
+#[cfg(feature = "sim")]
+pub mod sim;

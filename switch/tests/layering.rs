@@ -39,20 +39,15 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Lines of code, comments left out, that use a forbidden name. `std::` may be spelled as a
-/// nested import, so names are also looked for behind `{` and `,`.
+/// Lines of code, comments left out, that use a forbidden name.
 fn violations(source: &str) -> Vec<(usize, &'static str)> {
-    let code = source
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or_default());
     let mut found = Vec::new();
-    for (number, line) in code.enumerate() {
-        found.extend(
-            FORBIDDEN
-                .into_iter()
-                .filter(|name| uses(line, name))
-                .map(|name| (number + 1, name)),
-        );
+    for (number, line) in source.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        // The simulated pods' stack counts time in a type of that name; it reads no clock.
+        let code = code.replace("smoltcp::time::Instant", "");
+        let names = FORBIDDEN.into_iter().filter(|name| uses(&code, name));
+        found.extend(names.map(|name| (number + 1, name)));
     }
     found
 }

@@ -15,7 +15,7 @@ use super::ports::PortId;
 use super::tables::PeerId;
 
 /// The one thing that became of a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fate {
     /// Delivered to a local port.
     ToPod(PortId),

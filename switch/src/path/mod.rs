@@ -52,8 +52,8 @@ use fate::Exit;
 use icmp::{Refusal, Tell};
 use limiter::{Limiter, Side};
 
-/// Conntrack entries a worker looks at in one tick: a table of the default size is swept
-/// about every 10 s at 10 ticks a second.
+/// Conntrack entries a worker looks at in one tick: one worker sweeps a table of the default
+/// size in about 6 s at 10 ticks a second.
 const EXPIRE_BUDGET: usize = 2048;
 
 /// What a worker's [`Path`] is made with.

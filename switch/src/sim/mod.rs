@@ -1,0 +1,361 @@
+//! What would the network do? Nodes, links and pods in memory, on an integer clock.
+//!
+//! A [`Sim`] runs the very [`Path`](crate::path::Path) of the product: pods are smoltcp
+//! stacks or the test itself, links have delay, loss, reordering and an MTU, and all luck
+//! comes from one seed, so that a failure replays from it. A device takes no time; only
+//! links do. Never touches a socket, a clock or a thread.
+//!
+//! ```
+//! use weft_policy::{Moment, Span};
+//! use weft_switch::sim::Sim;
+//!
+//! let mut sim = Sim::builder(1).nodes(2).build();
+//! let (client, server) = (sim.add_pod(0), sim.add_pod(1));
+//! let listener = sim.pod(server).tcp_listen(80).unwrap();
+//! let to = (sim.pod(server).entry().ipv4.unwrap(), 80).into();
+//! sim.pod(client).tcp_connect(40_000, to).unwrap();
+//! let connected = sim.run_until(Moment::from_secs(1), |sim| {
+//!     sim.pod(server).tcp(listener).is_some_and(|socket| socket.is_active())
+//! });
+//! assert!(connected);
+//! ```
+
+mod builder;
+mod link;
+mod node;
+mod pod;
+mod queue;
+mod rng;
+mod trace;
+
+use weft_encap::Ecn;
+use weft_policy::{Conntrack, Epoch, Moment, Span};
+
+pub use builder::Builder;
+pub use link::Link;
+pub use pod::Pod;
+pub use smoltcp;
+pub use trace::{Event, Place, Trace, What};
+
+use crate::path::{Counters, Datagram, PortId, Tables};
+use link::Arrivals;
+use node::{Plan, SimNode};
+use queue::Queue;
+use rng::Rng;
+
+/// How often a node's path ticks.
+const TICK: Span = Span::from_millis(1000);
+
+/// Which pod, in the order of their making; nodes' own stacks come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PodId(usize);
+
+/// A network in memory.
+#[derive(Debug)]
+pub struct Sim {
+    seed: u64,
+    plan: Plan,
+    now: Moment,
+    next_tick: Moment,
+    nodes: Vec<SimNode>,
+    pods: Vec<Pod>,
+    links: Vec<(Link, Rng)>,
+    queue: Queue,
+    trace: Trace,
+}
+
+impl Sim {
+    /// Begins a network whose luck comes from `seed`.
+    pub const fn builder(seed: u64) -> Builder {
+        Builder::new(seed)
+    }
+
+    /// A pod on a node, with the MTU it should have.
+    pub fn add_pod(&mut self, node: usize) -> PodId {
+        self.add_pod_with_mtu(node, self.plan.pod_mtu)
+    }
+
+    /// A pod whose stack believes in another MTU than its port's.
+    pub fn add_pod_with_mtu(&mut self, node: usize, mtu: u16) -> PodId {
+        let port = self.free_port(node);
+        let entry = self.plan.entry(node, port, self.plan.pod_mtu);
+        let seed = self.seed ^ self.pods.len() as u64;
+        self.attach(Pod::with_stack(node, port, entry, mtu, seed))
+    }
+
+    /// A pod without a stack: the test sends and receives its frames.
+    pub fn add_bare_pod(&mut self, node: usize) -> PodId {
+        let port = self.free_port(node);
+        let entry = self.plan.entry(node, port, self.plan.pod_mtu);
+        self.attach(Pod::bare(node, port, entry))
+    }
+
+    fn free_port(&self, node: usize) -> PortId {
+        let taken = self.pods.iter().filter(|pod| pod.node == node).count();
+        u16::try_from(taken)
+            .ok()
+            .and_then(PortId::new)
+            .unwrap_or(PortId::HOST)
+    }
+
+    /// Adds the pod and publishes its node's tables anew, with the next epoch.
+    fn attach(&mut self, pod: Pod) -> PodId {
+        let node = pod.node;
+        self.pods.push(pod);
+        let ports = self
+            .pods
+            .iter()
+            .filter(|pod| pod.node == node)
+            .map(|pod| (pod.port, pod.entry().clone()));
+        let place = (node, self.nodes.len());
+        let epoch = self
+            .nodes
+            .get(node)
+            .map_or_else(Epoch::default, |node| node.tables.epoch.next());
+        let tables = self.plan.tables(place, epoch, ports);
+        if let (Some(node), Ok(tables)) = (self.nodes.get_mut(node), tables) {
+            node.tables = tables;
+        }
+        PodId(self.pods.len() - 1)
+    }
+
+    /// The stack at a node's host port.
+    pub const fn host(&self, node: usize) -> PodId {
+        PodId(node)
+    }
+
+    /// A pod.
+    ///
+    /// # Panics
+    /// If it belongs to another simulation.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a PodId is made by this simulation, and pods stay"
+    )]
+    pub fn pod(&mut self, id: PodId) -> &mut Pod {
+        &mut self.pods[id.0]
+    }
+
+    /// Replaces what befalls datagrams from one node to another.
+    pub fn set_link(&mut self, from: usize, to: usize, link: Link) {
+        let index = self.link_index(from, to);
+        if let Some((known, _)) = self.links.get_mut(index) {
+            *known = link;
+        }
+    }
+
+    /// The time.
+    pub const fn now(&self) -> Moment {
+        self.now
+    }
+
+    /// What happened so far.
+    pub const fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// What a node counted; `None` if there is no such node.
+    pub fn counters(&self, node: usize) -> Option<&Counters> {
+        Some(self.nodes.get(node)?.path.counters())
+    }
+
+    /// A node's tables; `None` if there is no such node.
+    pub fn tables(&self, node: usize) -> Option<&Tables> {
+        Some(&self.nodes.get(node)?.tables)
+    }
+
+    /// A node's connections; `None` if there is no such node.
+    pub fn conntrack(&self, node: usize) -> Option<&Conntrack> {
+        Some(&self.nodes.get(node)?.conntrack)
+    }
+
+    /// Lets time pass until `done` says so, which then is the result, or until `deadline`.
+    /// `done` is asked whenever something may have happened, and may use the pods' sockets.
+    pub fn run_until(&mut self, deadline: Moment, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+        loop {
+            let moved = self.settle();
+            if done(self) {
+                return true;
+            }
+            let next = self.next_event();
+            if next > deadline {
+                self.now = deadline;
+                return false;
+            }
+            // A stack that is due and did nothing would stop the clock.
+            let least = if moved {
+                self.now
+            } else {
+                self.now + Span::from_micros(1)
+            };
+            self.now = next.max(least);
+            self.tick();
+            while let Some((to, datagram, payload)) = self.queue.pop_due(self.now) {
+                self.arrive(to, datagram, &payload);
+            }
+        }
+    }
+
+    /// Lets all stacks and ports work until nothing moves at this moment; whether
+    /// anything did.
+    fn settle(&mut self) -> bool {
+        let mut ever = false;
+        loop {
+            let moved = (0..self.pods.len())
+                .filter(|index| self.poll(*index))
+                .count();
+            if moved == 0 {
+                return ever;
+            }
+            ever = true;
+        }
+    }
+
+    fn poll(&mut self, index: usize) -> bool {
+        let now = self.now;
+        let Some(pod) = self.pods.get_mut(index) else {
+            return false;
+        };
+        let moved = pod.poll(now);
+        let (node, port) = (pod.node, pod.port);
+        while let Some(frame) = self.pods.get_mut(index).and_then(Pod::next_sent) {
+            self.read(node, port, &frame);
+        }
+        moved
+    }
+
+    fn next_event(&mut self) -> Moment {
+        let now = self.now;
+        let stacks = self
+            .pods
+            .iter_mut()
+            .filter_map(|pod| pod.poll_at(now))
+            .min();
+        let arrival = self.queue.next_due();
+        [stacks, arrival]
+            .into_iter()
+            .flatten()
+            .fold(self.next_tick, Moment::min)
+    }
+
+    fn tick(&mut self) {
+        if self.now >= self.next_tick {
+            self.nodes
+                .iter_mut()
+                .for_each(|node| node.path.on_tick(self.now));
+            self.next_tick = self.now + TICK;
+        }
+    }
+
+    /// The node's worker reads a frame from a port.
+    fn read(&mut self, node: usize, port: PortId, bytes: &[u8]) {
+        let place = Place::Port { node, port };
+        self.feed(node, place, bytes, |turn, frame| {
+            turn.on_pod_frame(port, frame)
+        });
+    }
+
+    /// A datagram arrives at a node.
+    fn arrive(&mut self, node: usize, datagram: Datagram, bytes: &[u8]) {
+        let place = Place::Underlay { node };
+        self.feed(node, place, bytes, |turn, frame| {
+            turn.on_datagram(datagram, frame)
+        });
+    }
+
+    fn feed(
+        &mut self,
+        index: usize,
+        place: Place,
+        bytes: &[u8],
+        door: impl FnOnce(&mut crate::path::Turn<'_>, weft_wire::Frame) -> crate::path::Fate,
+    ) {
+        let Some(node) = self.nodes.get_mut(index) else {
+            return;
+        };
+        let Some(mut frame) = node.out.pool.take() else {
+            return;
+        };
+        if frame.copy_from(bytes) {
+            let mut turn = node.path.turn(&node.tables, self.now, &mut node.out);
+            let fate = door(&mut turn, frame);
+            self.record(place, What::Decided(fate), bytes);
+        } else {
+            node.out.pool.put(frame);
+        }
+        self.flush(index);
+    }
+
+    /// Writes what the node's turn left behind to ports and links.
+    fn flush(&mut self, index: usize) {
+        let Some(node) = self.nodes.get_mut(index) else {
+            return;
+        };
+        let mut to_peers = Vec::new();
+        for to in node.out.to_pod.drain(..) {
+            let pod = self
+                .pods
+                .iter_mut()
+                .find(|pod| pod.node == index && pod.port == to.port);
+            if let Some(pod) = pod {
+                pod.deliver(to.frame.as_slice().to_vec(), self.now);
+            }
+            node.out.pool.put(to.frame);
+        }
+        for to in node.out.to_peer.drain(..) {
+            to_peers.push((to.vtep, to.ecn, to.frame.as_slice().to_vec()));
+            node.out.pool.put(to.frame);
+        }
+        for (vtep, ecn, payload) in to_peers {
+            let receiver = (0..self.nodes.len()).find(|other| self.plan.vtep(*other) == vtep);
+            if let Some(receiver) = receiver {
+                self.transmit(index, receiver, ecn, payload);
+            }
+        }
+    }
+
+    fn transmit(&mut self, from: usize, to: usize, ecn: Ecn, payload: Vec<u8>) {
+        let index = self.link_index(from, to);
+        let outer = usize::from(self.plan.underlay.overhead()) - INNER_HEADERS + payload.len();
+        let Some((link, rng)) = self.links.get_mut(index) else {
+            return;
+        };
+        let arrivals = link.arrivals(outer, rng);
+        let what = match arrivals {
+            Arrivals::Lost => What::Lost,
+            Arrivals::TooBig => What::TooBig,
+            Arrivals::After(_, None) => What::Sent,
+            Arrivals::After(_, Some(_)) => What::Doubled,
+        };
+        self.record(Place::Link { from, to }, what, &payload);
+        let datagram = Datagram {
+            source: self.plan.vtep(from),
+            ecn,
+        };
+        if let Arrivals::After(first, second) = arrivals {
+            if let Some(second) = second {
+                let copy = (to, datagram, payload.clone());
+                self.queue.push(self.now + second, copy);
+            }
+            self.queue.push(self.now + first, (to, datagram, payload));
+        }
+    }
+
+    const fn link_index(&self, from: usize, to: usize) -> usize {
+        from * self.nodes.len() + to
+    }
+
+    fn record(&mut self, place: Place, what: What, bytes: &[u8]) {
+        let (at, len, hash) = (self.now, bytes.len(), trace::hash(bytes));
+        self.trace.record(Event {
+            at,
+            place,
+            what,
+            len,
+            hash,
+        });
+    }
+}
+
+/// Of the overhead, what the UDP payload already holds: VXLAN and inner Ethernet headers.
+const INNER_HEADERS: usize = weft_encap::VXLAN_HEADER + 14;
