@@ -8,7 +8,7 @@
 
 use weft_policy::Moment;
 use weft_switch::cluster::objects::{Object, Protocol};
-use weft_switch::cluster::{self, ClusterState, Effects, Event, LocalNode, ManifestError};
+use weft_switch::cluster::{self, ClusterState, Effects, Event, LocalNode, ManifestError, Trouble};
 
 const NODE_B: &str = "\
 apiVersion: v1
@@ -447,6 +447,30 @@ fn a_bad_file_keeps_its_last_good_version() {
     assert!(!effects.publish, "the same objects again");
     assert_eq!(effects.resolved.len(), 1);
     assert!(troubles(&state).is_empty());
+}
+
+#[test]
+fn a_source_that_does_not_work_is_reported_before_it_ever_did() {
+    let mut state = ClusterState::new(local());
+    let problem = Trouble {
+        place: "/etc/weft/cluster.d".into(),
+        what: "cannot be listed".into(),
+        next: "make it".into(),
+    };
+    let effects = step(
+        &mut state,
+        Event::Broken {
+            problem: problem.clone(),
+        },
+    );
+    assert!(!effects.publish);
+    assert_eq!(effects.appeared, [problem]);
+    assert!(!state.is_synced());
+    step(&mut state, read("b.yaml", NODE_B));
+    let effects = step(&mut state, Event::Synced);
+    assert!(effects.publish);
+    assert_eq!(effects.resolved.len(), 1);
+    assert_eq!(peers(&state), ["node-b"]);
 }
 
 #[test]

@@ -246,6 +246,41 @@ fn broken_syntax_names_the_line() {
 }
 
 #[test]
+fn check_answers_by_exit_code() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("weft.toml");
+    let check = || {
+        let mut weft = std::process::Command::new(env!("CARGO_BIN_EXE_weft"));
+        weft.args(["daemon", "--check", "--config"])
+            .arg(&file)
+            .output()
+            .expect("weft runs")
+    };
+    assert_eq!(check().status.code(), Some(2), "no file");
+    std::fs::write(
+        &file,
+        "[node]\nname = \"a\"\npod_cidrs = [\"10.0.0.0/24\"]\n",
+    )
+    .expect("written");
+    let output = check();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        output.stdout,
+        format!("{}: ok\n", file.display()).into_bytes()
+    );
+    std::fs::write(&file, "[vxlan]\nvni = 0\n").expect("written");
+    let output = check();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(said.lines().count(), 2, "every mistake: {said}");
+    assert!(
+        said.lines()
+            .all(|line| line.starts_with(&format!("{}:", file.display()))),
+        "{said}"
+    );
+}
+
+#[test]
 fn an_unreadable_file_names_itself_and_the_next_step() {
     let error = Config::load(Path::new("/nonexistent/weft.toml"), &host()).unwrap_err();
     let expected = "cannot read the configuration /nonexistent/weft.toml: No such file or \

@@ -120,6 +120,70 @@ fn sigterm_leaves_nothing() {
     assert!(!node.space.run(|| MasqueradeTable::exists("weft")).unwrap());
     assert!(!node.socket().exists());
     node.start(&[]);
+    node.pod("b", &["10.244.1.2"]);
+    // Killed, it cannot clean up; its successor finds nothing in its way.
+    node.daemon = None;
+    node.start(&[]);
+    let again = node.pod("b", &["10.244.1.2"]);
+    assert!(again.space.pings("10.244.1.0"));
+}
+
+#[test]
+fn sighup_reads_manifests_anew_and_a_missing_directory_is_told() {
+    if !privileged("sighup_reads_manifests_anew_and_a_missing_directory_is_told") {
+        return;
+    }
+    let mut node = Node::new();
+    node.start(&[]);
+    std::fs::remove_dir(node.path("cluster.d")).unwrap();
+    node.hang_up();
+    let status = eventually("the missing directory is reported", || {
+        node.status()
+            .ok()
+            .filter(|status| !status.problems.is_empty())
+    });
+    assert!(status.ready && !status.healthy);
+    assert!(
+        status.problems[0].next.contains("mkdir -p"),
+        "{:?}",
+        status.problems
+    );
+    std::fs::create_dir(node.path("cluster.d")).unwrap();
+    node.manifest("b.yaml", PEER);
+    node.hang_up();
+    eventually("the peer is known", || {
+        (node.client().peers().unwrap().len() == 1).then_some(())
+    });
+    assert!(node.status().unwrap().healthy);
+}
+
+#[test]
+fn without_privilege_the_daemon_says_what_it_lacks() {
+    let node = tempfile::tempdir().unwrap();
+    let file = node.path().join("weft.toml");
+    std::fs::write(
+        &file,
+        "[node]\nname = \"a\"\npod_cidrs = [\"10.0.0.0/24\"]\n",
+    )
+    .unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(node.path(), mode).unwrap();
+    let mut weft = Command::new(env!("CARGO_BIN_EXE_weft"));
+    weft.arg("daemon").arg("--config").arg(&file);
+    if weft_sys::caps::is_root() {
+        weft.uid(65534).gid(65534);
+    }
+    let Ok(output) = weft.output() else {
+        eprintln!("SKIPPED (needs a binary others may run): without_privilege_…");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert_eq!(
+        said,
+        "error: the daemon does not start: CAP_NET_ADMIN is missing; run as root (sudo), or grant \
+         the capability\n"
+    );
 }
 
 #[test]

@@ -181,14 +181,15 @@ impl ClusterState {
             }
             Event::Broken { problem } => self.broken = Some(problem),
         }
-        if !self.synced {
-            return Effects::default();
-        }
-        self.remember_order();
-        let (desired, troubles) = derive::derive(self);
+        let (desired, troubles) = if self.synced {
+            self.remember_order();
+            derive::derive(self)
+        } else {
+            (Desired::default(), self.broken.iter().cloned().collect())
+        };
         let troubles: BTreeSet<_> = troubles.into_iter().collect();
         let effects = Effects {
-            publish: desired != self.desired || !was_synced,
+            publish: desired != self.desired || self.synced != was_synced,
             appeared: troubles.difference(&self.troubles).cloned().collect(),
             resolved: self.troubles.difference(&troubles).cloned().collect(),
         };

@@ -6,7 +6,7 @@
 //! | thread | file | owns |
 //! |---|---|---|
 //! | `weft-worker-N` | [`worker`] | one `Path`, one queue of every TAP, one tunnel socket |
-//! | `weft-control` | [`control`] | desired state, ports, tables, routes of the node |
+//! | `weft` (the main one) | [`control`] | desired state, ports, tables, routes of the node |
 //! | `weft-source` | [`source`] | the manifest directory |
 //! | `weft-api` | [`server`] | the control socket |
 //! | `weft-metrics` | [`metrics`] | the metrics and health port |

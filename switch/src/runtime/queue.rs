@@ -25,6 +25,8 @@ pub(super) enum Read {
     Oversize,
     /// Nothing is queued.
     Empty,
+    /// A signal came in between; read again.
+    Again,
     /// The device is gone.
     Dead,
 }
@@ -71,10 +73,13 @@ pub(super) fn read(queue: &TapQueue, frame: &mut Frame) -> Read {
             frame.set_len(count - header);
             Read::Frame
         }
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-            Read::Empty
-        }
-        Ok(_) | Err(_) => Read::Dead,
+        // The kernel never gives less than the header.
+        Ok(_) => Read::Again,
+        Err(error) => match error.kind() {
+            ErrorKind::WouldBlock => Read::Empty,
+            ErrorKind::Interrupted => Read::Again,
+            _ => Read::Dead,
+        },
     }
 }
 

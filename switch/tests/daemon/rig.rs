@@ -235,6 +235,19 @@ impl Node {
         (status, daemon.log.iter().collect())
     }
 
+    /// Sends the daemon SIGHUP, with the shell's own `kill`.
+    pub(crate) fn hang_up(&self) {
+        let pid = self.daemon.as_ref().unwrap().child.id();
+        let script = format!("kill -HUP {pid}");
+        assert!(
+            Command::new("sh")
+                .args(["-c", &script])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.socket()).unwrap()
     }

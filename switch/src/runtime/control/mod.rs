@@ -152,6 +152,7 @@ impl Control {
     }
 
     fn on_event(&mut self, event: Event) {
+        let policies_before = self.cluster.desired().policies;
         let Effects {
             publish,
             appeared,
@@ -168,7 +169,7 @@ impl Control {
         }
         let desired = self.cluster.desired();
         let (peers, policies) = (desired.peers.len(), desired.policies);
-        if policies > 0 {
+        if policies != policies_before && policies > 0 {
             tracing::warn!(
                 policies,
                 "NetworkPolicy objects are read but not enforced yet"

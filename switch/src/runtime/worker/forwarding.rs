@@ -85,6 +85,7 @@ impl Forwarding {
                     continue;
                 }
                 Read::Oversize => path.counters_mut().record_drop(DropReason::Oversize),
+                Read::Again => {}
                 Read::Empty => {
                     out.pool.put(frame);
                     return Left::Nothing;
