@@ -11,8 +11,8 @@ use weft_wire::{Frame, Headers, Parsed};
 use super::drop::DropReason;
 use super::fate::Exit;
 use super::forward::Hop;
-use super::icmp::Refusal;
 use super::ports::PortId;
+use super::refusal::Refusal;
 use super::tables::PeerId;
 use super::{Turn, forward, fragment, gateway, neighbor, offload, rogue, spoof};
 

@@ -15,8 +15,9 @@ use weft_wire::{FlowKey, Frame, Headers, IpVersion, Mac, ipv4, ipv6};
 
 use super::cidr::{Cidr, masked};
 use super::drop::DropReason;
-use super::icmp::{Refusal, Tell};
+use super::icmp::Tell;
 use super::ports::{PortEntry, PortId, PortKind};
+use super::refusal::Refusal;
 use super::tables::{GATEWAY_MAC, PeerId, Tables};
 
 /// Keyed by addresses that only the control plane chooses, hence the fixed state.

@@ -13,7 +13,8 @@ use weft_wire::{Fragment, Frame, Headers, checksum};
 
 use super::drop::DropReason;
 use super::fate::Out;
-use super::icmp::{Refusal, Tell};
+use super::icmp::Tell;
+use super::refusal::Refusal;
 
 /// The longest IPv4 header, options included.
 const LONGEST_HEADER: usize = 60;

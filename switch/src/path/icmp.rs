@@ -13,9 +13,7 @@ use weft_wire::ethernet::{EtherType, EthernetFrame, HEADER_LEN as ETHERNET};
 use weft_wire::icmp::{self, HEADER_LEN as ICMP, IcmpMessage};
 use weft_wire::ipv4::{HEADER_LEN as IPV4, Ipv4Packet, Ipv4Repr};
 use weft_wire::ipv6::{HEADER_LEN as IPV6, Ipv6Packet, Ipv6Repr};
-use weft_wire::{Frame, Headers, IpProtocol, IpVersion, Malformed};
-
-use super::drop::DropReason;
+use weft_wire::{Frame, Headers, IpProtocol, IpVersion};
 
 /// The TTL and hop limit of what the switch itself sends.
 const TTL: u8 = 64;
@@ -35,34 +33,6 @@ pub(super) enum Tell {
     HostUnreachable,
     /// The next hop takes packets of this many bytes.
     TooBig { mtu: u16 },
-}
-
-/// A drop, and what the sender is told of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) reason: DropReason,
-    pub(super) tell: Option<Tell>,
-}
-
-impl Refusal {
-    pub(super) const fn telling(reason: DropReason, tell: Tell) -> Self {
-        Self {
-            reason,
-            tell: Some(tell),
-        }
-    }
-}
-
-impl From<DropReason> for Refusal {
-    fn from(reason: DropReason) -> Self {
-        Self { reason, tell: None }
-    }
-}
-
-impl From<Malformed> for Refusal {
-    fn from(malformed: Malformed) -> Self {
-        DropReason::from(malformed).into()
-    }
 }
 
 /// Turns a refused packet into the error about it, from `from`, of the packet's family, to

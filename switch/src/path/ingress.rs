@@ -9,8 +9,8 @@ use weft_wire::{Frame, Headers, Parsed};
 
 use super::drop::DropReason;
 use super::fate::Exit;
-use super::icmp::Refusal;
 use super::ports::PortId;
+use super::refusal::Refusal;
 use super::{Datagram, Turn, forward, fragment, rogue, spoof, tunnel};
 
 impl Turn<'_> {

@@ -26,19 +26,21 @@ mod martian;
 mod neighbor;
 mod offload;
 mod ports;
+mod refusal;
 mod rogue;
 mod spoof;
+mod table_error;
 mod tables;
 mod tunnel;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weft_encap::{Ecn, Lanes, Tunnel};
+use weft_encap::{Ecn, Lanes};
 use weft_policy::{Conntrack, Moment};
-use weft_wire::{Frame, Headers, IpVersion, Parsed};
+use weft_wire::Frame;
 
-pub use builder::{TableError, TablesBuilder};
+pub use builder::TablesBuilder;
 pub use cidr::{BadCidr, Cidr};
 pub use counters::{Counters, PortCounters};
 pub use drop::{Decider, DropReason, Road};
@@ -46,11 +48,12 @@ pub use example::{Example, Examples, Origin};
 pub use fate::{Fate, Out, ToPeer, ToPod};
 pub use forward::{Forward, Location};
 pub use ports::{MAX_PORTS, PodName, PortEntry, PortId, PortKind};
+pub use table_error::TableError;
 pub use tables::{GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, Node, Peer, PeerId, Tables};
 
 use fate::Exit;
-use icmp::{Refusal, Tell};
-use limiter::{Limiter, Side};
+use limiter::Limiter;
+use refusal::Refusal;
 
 /// Conntrack entries a worker looks at in one tick: one worker sweeps a table of the default
 /// size in about 6 s at 10 ticks a second.
@@ -214,98 +217,5 @@ impl Turn<'_> {
             }
         }
         self.out.push(exit, frame)
-    }
-
-    /// Keeps the frame as the reason's example, then makes the error about it, or gives it
-    /// back to the pool.
-    fn refuse(&mut self, refusal: Refusal, origin: Origin, mut frame: Frame) {
-        self.path
-            .examples
-            .record(refusal.reason, self.now, origin, &frame);
-        let Some(tell) = refusal.tell else {
-            return self.out.recycle(frame);
-        };
-        let sent = match self.make_error(tell, origin, &mut frame) {
-            Some(exit) => self.send(exit, frame),
-            None => {
-                self.out.recycle(frame);
-                false
-            }
-        };
-        let counters = &mut self.path.counters;
-        if sent {
-            counters.icmp_sent += 1
-        } else {
-            counters.icmp_suppressed += 1
-        }
-    }
-
-    /// Turns a refused frame into the error about it, on its way back to where it came from.
-    fn make_error(&mut self, tell: Tell, origin: Origin, frame: &mut Frame) -> Option<Exit> {
-        let Ok(Parsed::Ip(packet)) = weft_wire::parse(frame.as_slice()) else {
-            return None;
-        };
-        if !rogue::deserves_error(&packet) {
-            return None;
-        }
-        match origin {
-            Origin::Port(from) => self.error_to_port(tell, from, frame, &packet),
-            Origin::Underlay(vtep) => self.error_to_peer(tell, vtep, frame, &packet),
-        }
-    }
-
-    fn error_to_port(
-        &mut self,
-        tell: Tell,
-        to: PortId,
-        frame: &mut Frame,
-        packet: &Headers,
-    ) -> Option<Exit> {
-        let port = self.tables.port(to)?;
-        let gateway = match packet.version {
-            IpVersion::V4 => IpAddr::V4(GATEWAY_V4),
-            IpVersion::V6 => IpAddr::V6(GATEWAY_V6),
-        };
-        self.path
-            .limiter
-            .allow(Side::Port(to), self.now)
-            .then_some(())?;
-        icmp::make_error(frame, packet, tell, gateway)?;
-        forward::address(frame, port.mac);
-        Some(Exit::Hairpin(to))
-    }
-
-    fn error_to_peer(
-        &mut self,
-        tell: Tell,
-        vtep: IpAddr,
-        frame: &mut Frame,
-        packet: &Headers,
-    ) -> Option<Exit> {
-        let node = &self.tables.node;
-        let id = self.tables.forward().peer_at(vtep)?;
-        let peer = self.tables.peer(id)?;
-        let own = match packet.version {
-            IpVersion::V4 => IpAddr::V4(node.ipv4?),
-            IpVersion::V6 => IpAddr::V6(node.ipv6?),
-        };
-        self.path
-            .limiter
-            .allow(Side::Tunnel, self.now)
-            .then_some(())?;
-        icmp::make_error(frame, packet, tell, own)?;
-        let tunnel = Tunnel {
-            vni: node.vni,
-            src: node.vtep_mac,
-            dst: peer.mac,
-        };
-        weft_encap::push(frame, &tunnel).ok()?;
-        let lane = self.path.lanes.pick(packet.entropy(self.path.seed));
-        Some(Exit::Peer {
-            peer: id,
-            vtep,
-            lane,
-            ecn: Ecn::NotEct,
-        })
     }
 }
