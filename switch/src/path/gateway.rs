@@ -40,6 +40,10 @@ pub(super) fn answer(
             kind: icmp::V6_ECHO_REQUEST,
             code: 0,
         } if packet.fragment == Fragment::Whole && packet.dst_mac.is_unicast() => {
+            // Only a raw socket sends more than the link's MTU; what comes back fits it.
+            if packet.ip_len() > usize::from(port.mtu) {
+                return Err(DropReason::TooBig);
+            }
             super::icmp::answer_echo(frame, packet);
             forward::address(frame, port.mac);
         }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use weft_switch::path::{Fate, GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6};
+use weft_switch::path::{DropReason, Fate, GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6};
 use weft_wire::ndp::NeighborAdvert;
 use weft_wire::{Arp, ArpOperation, Mac, Parsed, build, parse};
 
@@ -141,4 +141,15 @@ fn the_gateway_is_no_hop_away() {
         .ttl(1)
         .icmp_echo_request(9, 3, b"");
     assert_eq!(World::new().pod_sends(POD, &request).fate, Fate::Hairpin);
+}
+
+/// Only a raw socket sends such a request; the answer would not fit the way back.
+#[test]
+fn an_echo_longer_than_the_link_allows_gets_no_answer() {
+    let request = NARROW
+        .says()
+        .ipv4(NARROW.v4(), GATEWAY_V4)
+        .icmp_echo_request(9, 3, &[0; 1300]);
+    let outcome = World::new().pod_sends(NARROW, &request);
+    assert_eq!(outcome.fate, Fate::Drop(DropReason::TooBig));
 }
