@@ -12,7 +12,9 @@
 )]
 
 pub mod differential;
+pub mod doors;
 pub mod headers;
+pub mod node;
 mod oracle;
 pub mod seeds;
 pub mod vxlan;
@@ -24,9 +26,12 @@ use std::{env, fs};
 pub type Harness = fn(&[u8]);
 
 /// Every target by the name of its file in `fuzz_targets/`.
-pub const TARGETS: [(&str, Harness); 3] = [
+pub const TARGETS: [(&str, Harness); 6] = [
     ("differential", differential::run),
+    ("doors", doors::sequence),
     ("headers", headers::run),
+    ("pod_door", doors::pod_door),
+    ("tunnel_door", doors::tunnel_door),
     ("vxlan", vxlan::run),
 ];
 

@@ -4,37 +4,59 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use weft_switch::path::{GATEWAY_MAC, GATEWAY_V6};
 use weft_wire::build::{self, EthernetBuilder, TcpSpec};
 use weft_wire::{Arp, ArpOperation, EtherType, IpProtocol, Mac, TcpFlags};
+
+use crate::node::{PEERS, PORTS, Station, VXLAN, VXLAN_PORT, vtep_mac};
+
+/// Pod a, whose port the frames come from, and pod b on the same node.
+const A: Station = PORTS[1];
+const B: Station = PORTS[2];
 
 /// A file name and its bytes.
 pub type Seed = (&'static str, Vec<u8>);
 
-/// Pod a, whose port the frames come from.
-pub const POD_A: (Mac, Ipv4Addr, Ipv6Addr) = (
-    Mac::new([0x02, 0, 0, 0, 0, 0x0a]),
-    Ipv4Addr::new(10, 244, 0, 2),
-    Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 2),
-);
-/// Pod b on the same node.
-pub const POD_B: (Mac, Ipv4Addr, Ipv6Addr) = (
-    Mac::new([0x02, 0, 0, 0, 0, 0x0b]),
-    Ipv4Addr::new(10, 244, 0, 3),
-    Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 3),
-);
-
-/// The seeds of every target that has some.
+/// The seeds of every target.
 #[must_use]
 pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
     vec![
         ("differential", frames()),
+        ("doors", scenarios()),
         ("headers", frames()),
+        ("pod_door", behind(0x01, frames())),
+        ("tunnel_door", behind(0x00, payloads())),
         ("vxlan", payloads()),
     ]
 }
 
+/// The seeds behind the byte that chooses a port or a peer.
+fn behind(choice: u8, seeds: Vec<Seed>) -> Vec<Seed> {
+    let prefixed = |(name, bytes): Seed| (name, [&[choice][..], &bytes].concat());
+    seeds.into_iter().map(prefixed).collect()
+}
+
+/// Any choices: a scenario is what the harness makes of them.
+fn scenarios() -> Vec<Seed> {
+    let choices = |seed: u64| {
+        let mut state = seed;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state.to_be_bytes()[0]
+        };
+        (0..600).map(|_| next()).collect()
+    };
+    vec![
+        ("choices-1", choices(1)),
+        ("choices-2", choices(2)),
+        ("choices-3", choices(3)),
+    ]
+}
+
 fn a_to_b() -> EthernetBuilder {
-    build::ethernet(POD_A.0, POD_B.0)
+    build::ethernet(A.mac(), GATEWAY_MAC)
 }
 
 /// One frame of each kind.
@@ -48,8 +70,8 @@ pub fn frames() -> Vec<Seed> {
         "arp-request",
         a_to_b().arp(Arp {
             operation: ArpOperation::Request,
-            sender_mac: POD_A.0,
-            sender_ip: POD_A.1,
+            sender_mac: A.mac(),
+            sender_ip: A.v4(),
             target_mac: Mac::ZERO,
             target_ip: Ipv4Addr::new(169, 254, 1, 1),
         }),
@@ -72,7 +94,7 @@ fn sctp() -> [u8; 12] {
 }
 
 fn ipv4() -> Vec<Seed> {
-    let ip = || a_to_b().ipv4(POD_A.1, POD_B.1);
+    let ip = || a_to_b().ipv4(A.v4(), B.v4());
     // A quoted header and eight bytes of what it carried.
     let quote = &ip().udp(40000, 53, b"")[14..];
     vec![
@@ -103,13 +125,9 @@ fn ipv4() -> Vec<Seed> {
 }
 
 fn ipv6() -> Vec<Seed> {
-    let ip = || a_to_b().ipv6(POD_A.2, POD_B.2);
-    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
-    let nd = || {
-        a_to_b()
-            .ipv6(link_local, Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1))
-            .ttl(255)
-    };
+    let ip = || a_to_b().ipv6(A.v6(), B.v6());
+    let link_local = A.link_local();
+    let nd = || a_to_b().ipv6(link_local, GATEWAY_V6).ttl(255);
     let about = |target: Ipv6Addr, option: [u8; 8]| [&target.octets()[..], &option].concat();
     let quote = &ip().udp(40000, 53, b"")[14..];
     vec![
@@ -124,7 +142,7 @@ fn ipv6() -> Vec<Seed> {
                 135,
                 0,
                 [0; 4],
-                &about(link_local, [1, 1, 2, 0, 0, 0, 0, 10]),
+                &about(GATEWAY_V6, [1, 1, 0x02, 0xaa, 0, 0, 1, 1]),
             ),
         ),
         (
@@ -133,7 +151,7 @@ fn ipv6() -> Vec<Seed> {
                 136,
                 0,
                 [0x60, 0, 0, 0],
-                &about(link_local, [2, 1, 2, 0, 0, 0, 0, 10]),
+                &about(link_local, [2, 1, 0x02, 0xaa, 0, 0, 1, 1]),
             ),
         ),
         (
@@ -153,7 +171,7 @@ fn ipv6() -> Vec<Seed> {
 /// Every kind of extension header once.
 fn chain() -> Vec<u8> {
     a_to_b()
-        .ipv6(POD_A.2, POD_B.2)
+        .ipv6(A.v6(), B.v6())
         .extension(IpProtocol::HOP_BY_HOP, &[1, 4, 0, 0, 0, 0])
         .extension(IpProtocol::ROUTING, &[2, 0, 0, 0, 0, 0])
         .extension(IpProtocol::AH, &[0; 14])
@@ -163,8 +181,8 @@ fn chain() -> Vec<u8> {
 }
 
 fn fragments() -> Vec<Seed> {
-    let v4 = || a_to_b().ipv4(POD_A.1, POD_B.1);
-    let v6 = || a_to_b().ipv6(POD_A.2, POD_B.2);
+    let v4 = || a_to_b().ipv4(A.v4(), B.v4());
+    let v6 = || a_to_b().ipv6(A.v6(), B.v6());
     let mut first = v6().fragment(9, 0, true).udp(40000, 53, &[0; 16]);
     // The datagram is longer than its first fragment.
     first[14 + 40 + 8 + 5] = 64;
@@ -186,15 +204,55 @@ fn fragments() -> Vec<Seed> {
     ]
 }
 
-/// UDP payloads of the tunnel.
+/// UDP payloads of the tunnel, from a pod of the first peer.
 fn payloads() -> Vec<Seed> {
+    let remote = Station {
+        node: PEERS[0].0,
+        ..B
+    };
     let with = |header: [u8; 8], frame: Vec<u8>| [&header[..], &frame].concat();
-    let inner = || a_to_b().ipv4(POD_A.1, POD_B.1).udp(40000, 53, b"weft");
+    let inner = || build::ethernet(vtep_mac(remote.node), vtep_mac(A.node));
+    let v4 = || inner().ipv4(remote.v4(), A.v4());
+    let v6 = || inner().ipv6(remote.v6(), A.v6());
+    let udp = || v4().udp(40000, 53, b"weft");
     vec![
-        ("vni-1", with([8, 0, 0, 0, 0, 0, 1, 0], inner())),
-        ("vni-0", with([8, 0, 0, 0, 0, 0, 0, 0], inner())),
-        ("no-vni", with([0, 0, 0, 0, 0, 0, 1, 0], inner())),
-        ("group-policy", with([0x88, 0, 0, 5, 0, 0, 1, 0], inner())),
-        ("cut", vec![8, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0]),
+        ("ipv4-udp", with(VXLAN, udp())),
+        ("ipv4-tcp-syn", with(VXLAN, v4().tcp(syn(), b""))),
+        (
+            "ipv6-echo",
+            with(VXLAN, v6().icmp_echo_request(7, 1, b"ping")),
+        ),
+        (
+            "ipv6-chain",
+            with(
+                VXLAN,
+                v6().extension(IpProtocol::DEST_OPTIONS, &[1, 4, 0, 0, 0, 0])
+                    .tcp(syn(), b""),
+            ),
+        ),
+        (
+            "to-the-node",
+            with(
+                VXLAN,
+                inner().ipv4(remote.v4(), PORTS[0].v4()).udp(1, 2, b""),
+            ),
+        ),
+        (
+            "transit",
+            with(
+                VXLAN,
+                inner()
+                    .ipv4(remote.v4(), Ipv4Addr::new(10, 244, 3, 2))
+                    .udp(1, 2, b""),
+            ),
+        ),
+        ("vni-0", with([8, 0, 0, 0, 0, 0, 0, 0], udp())),
+        ("no-vni", with([0, 0, 0, 0, 0, 0, 1, 0], udp())),
+        ("group-policy", with([0x88, 0, 0, 5, 0, 0, 1, 0], udp())),
+        (
+            "nested",
+            with(VXLAN, v4().udp(40000, VXLAN_PORT, &with(VXLAN, udp()))),
+        ),
+        ("cut", with(VXLAN, vec![2, 0, 0])),
     ]
 }

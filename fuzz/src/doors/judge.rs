@@ -1,0 +1,348 @@
+//! Did what left the node keep the promises of the road?
+//!
+//! Judges by the constants of [`node`](crate::node) and by what went in, never by the tables or
+//! the forwarding under test. Uses our parser, which has targets of its own.
+
+use std::net::IpAddr;
+
+use weft_encap::Ecn;
+use weft_switch::path::{
+    Counters, Decider, DropReason, Fate, GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, Out, Path,
+};
+use weft_wire::{Fragment, Headers, Mac, Parsed, Transport, checksum, icmp, parse};
+
+use crate::node::{self, LANES, PORTS, Published, Station, VXLAN, VXLAN_PORT, vtep_mac};
+
+/// What came, and by which door.
+#[derive(Debug)]
+pub enum Entered {
+    /// A frame from a port, its checksum completed.
+    Port(u16, Vec<u8>),
+    /// A UDP payload from an underlay address.
+    Underlay(IpAddr, Ecn, Vec<u8>),
+}
+
+impl Entered {
+    /// The frame, or the inner frame.
+    fn frame(&self) -> &[u8] {
+        match self {
+            Self::Port(_, frame) => frame,
+            Self::Underlay(_, _, payload) => payload.get(VXLAN.len()..).unwrap_or_default(),
+        }
+    }
+}
+
+/// What was known before a frame met its fate.
+#[derive(Debug)]
+pub struct Judge {
+    published: Published,
+    entered: Entered,
+    before: Tally,
+}
+
+/// The counters that one frame can move.
+#[derive(Debug, Clone, Copy)]
+struct Tally {
+    frames: u64,
+    icmp_sent: u64,
+    fragments: u64,
+    dropped: u64,
+}
+
+impl Tally {
+    fn of(counters: &Counters) -> Self {
+        Self {
+            frames: counters.frames(),
+            icmp_sent: counters.icmp_sent,
+            fragments: counters.fragments,
+            dropped: counters.dropped(),
+        }
+    }
+}
+
+impl Judge {
+    /// Before the frame goes in.
+    #[must_use]
+    pub fn new(path: &Path, published: Published, entered: Entered) -> Self {
+        Self {
+            published,
+            entered,
+            before: Tally::of(path.counters()),
+        }
+    }
+
+    /// After it met its fate.
+    ///
+    /// # Panics
+    /// When a promise does not hold.
+    pub fn check(&self, fate: Fate, path: &Path, out: &Out) {
+        let after = Tally::of(path.counters());
+        assert_eq!(after.frames, self.before.frames + 1, "one fate per frame");
+        let errors = after.icmp_sent - self.before.icmp_sent;
+        let fragments = after.fragments - self.before.fragments;
+        let dropped = after.dropped - self.before.dropped;
+        assert_eq!(dropped, u64::from(matches!(fate, Fate::Drop(_))));
+        let leaving = (out.to_pod.len() + out.to_peer.len()) as u64;
+        match fate {
+            Fate::Drop(reason) => {
+                assert_eq!((leaving, fragments), (errors, 0), "a dropped frame leaves");
+                assert_eq!(reason.decider(), Decider::Path);
+                self.error(out);
+            }
+            Fate::Hairpin => {
+                assert_eq!((out.to_pod.len(), leaving, errors), (1, 1, 0));
+                self.answer(out);
+            }
+            Fate::ToPod(_) | Fate::ToPeer(_) => {
+                assert_eq!(
+                    (leaving, errors),
+                    (1 + fragments, 0),
+                    "frames and fragments"
+                );
+                self.forwarded(fate, out);
+            }
+        }
+        self.closed(fate);
+    }
+
+    /// Nothing gets out of a closed port, or in from a stranger.
+    fn closed(&self, fate: Fate) {
+        match self.entered {
+            Entered::Port(number, _) if self.published.port(number).is_none() => {
+                assert_eq!(fate, Fate::Drop(DropReason::ClosedPort));
+            }
+            Entered::Underlay(source, ..) if self.published.peer_at(source).is_none() => {
+                assert_eq!(fate, Fate::Drop(DropReason::UnknownPeer));
+            }
+            _ => {}
+        }
+    }
+
+    /// The error about a dropped frame goes back to where that came from, from the gateway or the
+    /// node, to its source.
+    fn error(&self, out: &Out) {
+        let (frame, from) = match &self.entered {
+            Entered::Port(number, _) => {
+                assert!(
+                    out.to_peer.is_empty(),
+                    "an error about a pod's frame goes to a peer"
+                );
+                let Some(error) = out.to_pod.first() else {
+                    return;
+                };
+                assert_eq!(error.port.get(), *number);
+                (self.written(error.port.get(), error.frame.as_slice()), None)
+            }
+            Entered::Underlay(source, ..) => {
+                assert!(
+                    out.to_pod.is_empty(),
+                    "an error about a peer's frame goes to a pod"
+                );
+                let Some(error) = out.to_peer.first() else {
+                    return;
+                };
+                assert_eq!(error.vtep, *source);
+                (
+                    self.sent(error.vtep, error.frame.as_slice()),
+                    Some(PORTS[0]),
+                )
+            }
+        };
+        let (error, about) = (ip(frame), ip(self.entered.frame()));
+        assert!(icmp::is_error(error.transport) && !icmp::is_error(about.transport));
+        assert_eq!(error.flow.dst, about.flow.src);
+        assert!(checksum::verify_transport(frame, &error));
+        assert!(!matches!(about.fragment, Fragment::Later { .. }));
+        let is_ours = match from {
+            Some(node) => node.owns(error.flow.src),
+            None => is_gateway(error.flow.src),
+        };
+        assert!(is_ours, "an error from {}", error.flow.src);
+        assert!(error.ip_len() <= if error.flow.src.is_ipv4() { 576 } else { 1280 });
+    }
+
+    /// The gateway answers to the port that asked, and only there.
+    fn answer(&self, out: &Out) {
+        let Entered::Port(number, question) = &self.entered else {
+            panic!("the gateway answers the underlay");
+        };
+        let answer = &out.to_pod[0];
+        assert_eq!(answer.port.get(), *number);
+        let frame = self.written(*number, answer.frame.as_slice());
+        match (parse(frame), parse(question)) {
+            (Ok(Parsed::Arp(answer)), Ok(Parsed::Arp(question))) => {
+                assert_eq!(
+                    (answer.sender_mac, answer.sender_ip),
+                    (GATEWAY_MAC, GATEWAY_V4)
+                );
+                let asker = (question.sender_mac, question.sender_ip);
+                assert_eq!((answer.target_mac, answer.target_ip), asker);
+            }
+            (Ok(Parsed::Ip(answer)), Ok(Parsed::Ip(question))) => {
+                assert!(is_gateway(answer.flow.src));
+                assert_eq!(answer.flow.dst, question.flow.src);
+                assert!(self.may_say(question.flow.src, true));
+                let valid = checksum::verify_transport(self.entered.frame(), &question);
+                let advert = matches!(answer.transport, Transport::Icmpv6 { kind: 136, .. });
+                assert!(checksum::verify_transport(frame, &answer) || !(valid || advert));
+            }
+            (answer, question) => panic!("{answer:?} answers {question:?}"),
+        }
+    }
+
+    /// A forwarded frame has a sender who may say so, a receiver who is there, one hop less and
+    /// the same payload; and is nothing that only a router may say.
+    fn forwarded(&self, fate: Fate, out: &Out) {
+        let was = ip(self.entered.frame());
+        let mut pieces = Vec::new();
+        for to in &out.to_pod {
+            assert_eq!(fate, Fate::ToPod(to.port));
+            pieces.push(self.written(to.port.get(), to.frame.as_slice()));
+            let station = PORTS[to.port.index()];
+            assert!(
+                to.port.get() == 0 || station.owns(was.flow.dst),
+                "{was:?} to {station:?}"
+            );
+        }
+        for to in &out.to_peer {
+            assert!(matches!(fate, Fate::ToPeer(_)) && matches!(self.entered, Entered::Port(..)));
+            pieces.push(self.sent(to.vtep, to.frame.as_slice()));
+            let (node, _) = self.published.peer_at(to.vtep).expect("a peer");
+            assert!(
+                node::is_of_node(was.flow.dst, node),
+                "{was:?} to node {node}"
+            );
+            assert!(node::is_of_node(was.flow.src, 1), "{was:?} to a peer");
+            assert!(to.lane.index() < usize::from(LANES));
+            assert_eq!(to.ecn, Ecn::from_bits(was.traffic_class), "outer marks");
+        }
+        assert!(
+            self.may_say(was.flow.src, false),
+            "{} got through",
+            was.flow.src
+        );
+        assert!(!was.flow.dst.is_multicast() && !was.source_routed && !is_rogue(&was));
+        for piece in &pieces {
+            let now = ip(piece);
+            assert_eq!(now.hop_limit + 1, was.hop_limit);
+            assert_eq!((now.flow.src, now.flow.dst), (was.flow.src, was.flow.dst));
+            assert_eq!(now.traffic_class >> 2, was.traffic_class >> 2);
+        }
+        payload(self.entered.frame(), &was, &pieces);
+    }
+
+    /// A frame written to a port: the port is open, the frame fits and is from the gateway.
+    fn written<'a>(&self, number: u16, frame: &'a [u8]) -> &'a [u8] {
+        let station = self.published.port(number).expect("an open port");
+        assert_eq!(stations(frame), (station.mac(), GATEWAY_MAC));
+        assert!(
+            frame.len() <= 14 + usize::from(station.mtu),
+            "beyond the port's MTU"
+        );
+        frame
+    }
+
+    /// The inner frame of a datagram sent: a peer of ours, our header, the two VTEPs, and it fits.
+    fn sent<'a>(&self, vtep: IpAddr, payload: &'a [u8]) -> &'a [u8] {
+        let (node, mtu) = self.published.peer_at(vtep).expect("a peer");
+        let (header, frame) = payload.split_at(VXLAN.len());
+        assert_eq!(header, VXLAN);
+        assert_eq!(stations(frame), (vtep_mac(node), vtep_mac(1)));
+        assert!(
+            frame.len() <= 14 + usize::from(mtu),
+            "beyond the tunnel's MTU"
+        );
+        frame
+    }
+
+    /// Whether the source address is one that this door may speak for.
+    fn may_say(&self, source: IpAddr, to_gateway: bool) -> bool {
+        match &self.entered {
+            Entered::Port(0, _) => {
+                let pods = || PORTS.iter().skip(1);
+                !pods().any(|pod| pod.owns(source)) && !source.is_multicast()
+            }
+            Entered::Port(number, _) => {
+                let station: Station = PORTS[usize::from(*number)];
+                station.owns(source) || to_gateway && source == station.link_local()
+            }
+            Entered::Underlay(vtep, ..) => {
+                let (node, _) = self.published.peer_at(*vtep).expect("a peer");
+                node::is_of_node(source, node)
+            }
+        }
+    }
+}
+
+/// The frame's receiver and sender.
+fn stations(frame: &[u8]) -> (Mac, Mac) {
+    let mac = |at: usize| {
+        frame[at..at + 6]
+            .try_into()
+            .map(Mac::new)
+            .expect("six bytes")
+    };
+    (mac(0), mac(6))
+}
+
+fn ip(frame: &[u8]) -> Headers {
+    match parse(frame) {
+        Ok(Parsed::Ip(headers)) => headers,
+        other => panic!("{other:?} on the road: {frame:02x?}"),
+    }
+}
+
+fn is_gateway(address: IpAddr) -> bool {
+    address == GATEWAY_V4 || address == GATEWAY_V6
+}
+
+/// What only a router, a DHCP server or a node may say.
+fn is_rogue(headers: &Headers) -> bool {
+    let (src, dst) = (headers.flow.src_port, headers.flow.dst_port);
+    match headers.transport {
+        Transport::Icmp { kind, .. } => matches!(kind, 5 | 9 | 10),
+        Transport::Icmpv6 { kind, .. } => matches!(kind, 133..=137),
+        Transport::Udp => {
+            let dhcp = if headers.flow.src.is_ipv4() {
+                (67, 68)
+            } else {
+                (547, 546)
+            };
+            (src, dst) == dhcp || dst == VXLAN_PORT
+        }
+        _ => false,
+    }
+}
+
+/// The pieces together carry the payload of the frame, every byte once; a whole packet is as right
+/// or wrong in its checksum as it was.
+fn payload(frame: &[u8], was: &Headers, pieces: &[&[u8]]) {
+    let expected = &frame[was.l4..was.end];
+    let base = match was.fragment {
+        Fragment::Later { offset, .. } => usize::from(offset),
+        _ => 0,
+    };
+    let mut joined = Vec::new();
+    for piece in pieces {
+        let now = ip_or_piece(piece);
+        assert_eq!(now.0, base + joined.len(), "pieces in order, without a gap");
+        joined.extend_from_slice(&piece[now.1..]);
+    }
+    assert_eq!(joined, expected);
+    if let [only] = pieces {
+        let now = ip(only);
+        assert_eq!(now.fragment, was.fragment);
+        let is_right = checksum::verify_transport(only, &now);
+        assert_eq!(is_right, checksum::verify_transport(frame, was));
+    }
+}
+
+/// The place of a packet's bytes in the whole payload, and where they begin in its frame.
+fn ip_or_piece(frame: &[u8]) -> (usize, usize) {
+    let headers = ip(frame);
+    assert_eq!(headers.end, frame.len(), "padding on the road");
+    match headers.fragment {
+        Fragment::Later { offset, .. } => (offset.into(), headers.l4),
+        _ => (0, headers.l4),
+    }
+}

@@ -1,0 +1,411 @@
+//! Which frames are worth sending? Nearly right ones, and any bytes.
+//!
+//! Turns the fuzzer's choices into frames whose addresses and lengths mostly fit, with a few
+//! bytes changed afterwards, so that it need not guess a MAC or a checksum to get far.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use arbitrary::Arbitrary;
+use weft_switch::path::{GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6};
+use weft_wire::build::{self, EthernetBuilder, IpBuilder, Network, TcpSpec};
+use weft_wire::{Arp, EtherType, IpProtocol, Mac, TcpFlags, VnetHeader};
+
+use crate::node::{PEERS, PORTS, Station, VTEP, VXLAN, vtep_mac};
+use crate::oracle;
+
+/// By which door a frame will come: its honest sender follows from it.
+#[derive(Debug, Clone, Copy)]
+pub enum Sender {
+    /// A port, open or not.
+    Port(u16),
+    /// A node of the overlay, known or not.
+    Node(u8),
+}
+
+/// Whose address.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+enum Who {
+    Honest,
+    Ours(u8),
+    Theirs { peer: u8, host: u8 },
+    Vacant,
+    Gateway,
+    LinkLocal,
+    Vtep,
+    Outside(u8),
+    Multicast,
+    Unspecified,
+    Bits(u128),
+}
+
+#[derive(Debug, Arbitrary)]
+enum Layer4 {
+    Udp {
+        ports: (Port, Port),
+    },
+    Tcp {
+        ports: (Port, Port),
+        flags: u8,
+        seq: u16,
+        ack: u16,
+    },
+    EchoRequest {
+        id: u8,
+    },
+    EchoReply {
+        id: u8,
+    },
+    Icmp {
+        kind: u8,
+        code: u8,
+        quote: Quote,
+    },
+    Solicit {
+        target: Who,
+        hops: bool,
+    },
+    Other {
+        protocol: u8,
+    },
+}
+
+/// A port that means something, or any.
+#[derive(Debug, Clone, Copy, Arbitrary)]
+enum Port {
+    Few(u8),
+    DhcpServer,
+    DhcpClient,
+    Dhcpv6Server,
+    Dhcpv6Client,
+    Vxlan,
+    Any(u16),
+}
+
+/// What an ICMP error is about.
+#[derive(Debug, Arbitrary)]
+enum Quote {
+    Nothing,
+    Flow {
+        src: Who,
+        dst: Who,
+        ports: (Port, Port),
+        tcp: bool,
+    },
+}
+
+#[derive(Debug, Arbitrary)]
+enum Shape {
+    V4 {
+        fragment: Option<(u8, bool)>,
+        dont_fragment: bool,
+        options: u8,
+    },
+    V6 {
+        fragment: Option<(u8, bool)>,
+        extensions: u8,
+    },
+    Arp {
+        operation: u8,
+        target: Who,
+        sender: Who,
+    },
+    Raw {
+        ether_type: u16,
+    },
+}
+
+/// A frame to build.
+#[derive(Debug, Arbitrary)]
+pub struct Spec {
+    shape: Shape,
+    src: Who,
+    dst: Who,
+    macs: Option<(u8, u8)>,
+    hops: u8,
+    class: u8,
+    layer4: Layer4,
+    len: u16,
+    vnet: Option<(u8, u8, u8)>,
+    changes: [Option<(u8, u8)>; 2],
+    cut: Option<u8>,
+}
+
+impl Spec {
+    /// The frame, as it comes from `sender`.
+    #[must_use]
+    pub fn frame(&self, sender: Sender) -> Vec<u8> {
+        let mut frame = self.build(sender);
+        for (at, byte) in self.changes.iter().flatten() {
+            if let Some(old) = frame.get_mut(usize::from(*at)) {
+                *old = *byte;
+            }
+        }
+        if let Some(cut) = self.cut {
+            frame.truncate(usize::from(cut));
+        }
+        match self.changes {
+            [Some(_), _] => oracle::with_ipv4_checksum(&frame).unwrap_or(frame),
+            _ => frame,
+        }
+    }
+
+    /// The UDP payload that carries the frame from the node at `source`.
+    #[must_use]
+    pub fn payload(&self, source: IpAddr) -> Vec<u8> {
+        let node = PEERS
+            .iter()
+            .find(|(_, vtep, _)| *vtep == source)
+            .map_or(9, |peer| peer.0);
+        let mut header = VXLAN;
+        if let Some((at, byte, _)) = self.vnet {
+            header[usize::from(at) % header.len()] ^= byte;
+        }
+        [&header[..], &self.frame(Sender::Node(node))].concat()
+    }
+
+    /// The virtio-net header in front of the frame.
+    #[must_use]
+    pub fn vnet(&self) -> VnetHeader {
+        self.vnet
+            .map_or(VnetHeader::NONE, |(flags, start, offset)| VnetHeader {
+                flags: flags & 0b11,
+                gso_type: flags >> 5,
+                csum_start: start.into(),
+                csum_offset: offset.into(),
+                ..VnetHeader::NONE
+            })
+    }
+
+    fn build(&self, sender: Sender) -> Vec<u8> {
+        let ethernet = self.ethernet(sender);
+        match &self.shape {
+            Shape::V4 {
+                fragment,
+                dont_fragment,
+                options,
+            } => {
+                let mut ip = ethernet
+                    .ipv4(v4(self.src, sender), v4(self.dst, sender))
+                    .dont_fragment(*dont_fragment)
+                    .options(
+                        [&[][..], &[1, 7, 7, 4], &[131, 3, 4], &[68, 9]][usize::from(options & 3)],
+                    );
+                if let Some((offset, more)) = *fragment {
+                    ip = ip.fragment(7, u16::from(offset) * 8, more);
+                }
+                self.finish(ip, sender, false)
+            }
+            Shape::V6 {
+                fragment,
+                extensions,
+            } => {
+                let mut ip = ethernet.ipv6(v6(self.src, sender), v6(self.dst, sender));
+                let kinds = [
+                    IpProtocol::HOP_BY_HOP,
+                    IpProtocol::DEST_OPTIONS,
+                    IpProtocol::ROUTING,
+                ];
+                for (bit, kind) in kinds.into_iter().enumerate() {
+                    if extensions & 1 << bit != 0 {
+                        ip = ip.extension(kind, &[1, 4, 0, 0, 0, 0]);
+                    }
+                }
+                if let Some((offset, more)) = *fragment {
+                    ip = ip.fragment(7, u16::from(offset) * 8, more);
+                }
+                self.finish(ip, sender, true)
+            }
+            Shape::Arp {
+                operation,
+                target,
+                sender: from,
+            } => ethernet.arp(Arp {
+                operation: u16::from(*operation).into(),
+                sender_mac: station(sender).mac(),
+                sender_ip: v4(*from, sender),
+                target_mac: Mac::ZERO,
+                target_ip: v4(*target, sender),
+            }),
+            Shape::Raw { ether_type } => ethernet.raw(EtherType(*ether_type), &self.body()),
+        }
+    }
+
+    fn ethernet(&self, sender: Sender) -> EthernetBuilder {
+        let (src, dst) = match sender {
+            Sender::Port(_) => (station(sender).mac(), GATEWAY_MAC),
+            Sender::Node(node) => (vtep_mac(node), vtep_mac(1)),
+        };
+        match self.macs {
+            None => build::ethernet(src, dst),
+            Some((0..=99, _)) => build::ethernet(src, Mac::BROADCAST),
+            Some((100..=199, last)) => {
+                build::ethernet(src, Mac::new([0x33, 0x33, 0xff, 0, 0, last]))
+            }
+            Some((_, last)) => build::ethernet(Mac::new([2, 0, 0, 0, 0, last]), dst),
+        }
+    }
+
+    fn body(&self) -> Vec<u8> {
+        vec![0x77; usize::from(self.len % 3000)]
+    }
+
+    fn finish<N: Network>(&self, ip: IpBuilder<N>, sender: Sender, is_v6: bool) -> Vec<u8> {
+        let hops = match &self.layer4 {
+            Layer4::Solicit { hops: true, .. } => 255,
+            _ => self.hops % 66,
+        };
+        let ip = ip.ttl(hops).dscp_ecn(self.class);
+        let body = self.body();
+        match &self.layer4 {
+            Layer4::Udp { ports: (src, dst) } => ip.udp(src.number(), dst.number(), &body),
+            Layer4::Tcp {
+                ports: (src, dst),
+                flags,
+                seq,
+                ack,
+            } => {
+                let spec = TcpSpec {
+                    src_port: src.number(),
+                    dst_port: dst.number(),
+                    flags: TcpFlags(*flags),
+                    seq: (*seq).into(),
+                    ack: (*ack).into(),
+                    ..TcpSpec::default()
+                };
+                ip.tcp(spec, &body)
+            }
+            Layer4::EchoRequest { id } => ip.icmp_echo_request((*id).into(), 1, &body),
+            Layer4::EchoReply { id } => ip.icmp_echo_reply((*id).into(), 1, &body),
+            Layer4::Icmp { kind, code, quote } => {
+                let quote = quote.bytes(sender, is_v6);
+                if is_v6 {
+                    ip.icmpv6(*kind, *code, [0; 4], &quote)
+                } else {
+                    ip.icmp(*kind % 20, *code, [0; 4], &quote)
+                }
+            }
+            Layer4::Solicit { target, .. } => {
+                let mac = station(sender).mac().octets();
+                let option = [&[1, 1][..], &mac].concat();
+                ip.icmpv6(
+                    135,
+                    0,
+                    [0; 4],
+                    &[&v6(*target, sender).octets()[..], &option].concat(),
+                )
+            }
+            Layer4::Other { protocol } => ip.payload(IpProtocol(*protocol), &body),
+        }
+    }
+}
+
+impl Port {
+    const fn number(self) -> u16 {
+        match self {
+            Self::Few(number) => 1000 + (number % 4) as u16,
+            Self::DhcpServer => 67,
+            Self::DhcpClient => 68,
+            Self::Dhcpv6Server => 547,
+            Self::Dhcpv6Client => 546,
+            Self::Vxlan => crate::node::VXLAN_PORT,
+            Self::Any(number) => number,
+        }
+    }
+}
+
+impl Quote {
+    fn bytes(&self, sender: Sender, is_v6: bool) -> Vec<u8> {
+        let Self::Flow {
+            src,
+            dst,
+            ports: (from, to),
+            tcp,
+        } = self
+        else {
+            return Vec::new();
+        };
+        let ethernet = build::ethernet(Mac::ZERO, Mac::ZERO);
+        let tcp = tcp.then(|| TcpSpec {
+            src_port: from.number(),
+            dst_port: to.number(),
+            ..TcpSpec::default()
+        });
+        let frame = match (is_v6, tcp) {
+            (false, None) => ethernet.ipv4(v4(*src, sender), v4(*dst, sender)).udp(
+                from.number(),
+                to.number(),
+                b"",
+            ),
+            (false, Some(tcp)) => ethernet
+                .ipv4(v4(*src, sender), v4(*dst, sender))
+                .tcp(tcp, b""),
+            (true, None) => ethernet.ipv6(v6(*src, sender), v6(*dst, sender)).udp(
+                from.number(),
+                to.number(),
+                b"",
+            ),
+            (true, Some(tcp)) => ethernet
+                .ipv6(v6(*src, sender), v6(*dst, sender))
+                .tcp(tcp, b""),
+        };
+        frame[14..].to_vec()
+    }
+}
+
+fn any_station(node: u8, host: u8) -> Station {
+    Station {
+        node,
+        host,
+        families: (true, true),
+        mtu: 0,
+    }
+}
+
+/// The honest sender behind a door.
+fn station(sender: Sender) -> Station {
+    match sender {
+        Sender::Port(number) => {
+            let closed = any_station(1, 5);
+            PORTS.get(usize::from(number)).copied().unwrap_or(closed)
+        }
+        Sender::Node(node) => any_station(node, 2),
+    }
+}
+
+fn v4(who: Who, sender: Sender) -> Ipv4Addr {
+    match who {
+        Who::Honest => station(sender).v4(),
+        Who::Ours(host) => any_station(1, host % 5).v4(),
+        Who::Theirs { peer, host } => any_station(2 + peer % 2, host % 8).v4(),
+        Who::Vacant => any_station(1, 200).v4(),
+        Who::Gateway => GATEWAY_V4,
+        Who::LinkLocal => Ipv4Addr::new(169, 254, 9, 9),
+        Who::Vtep => match VTEP {
+            IpAddr::V4(vtep) => vtep,
+            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+        },
+        Who::Outside(last) => Ipv4Addr::new(203, 0, 113, last),
+        Who::Multicast => Ipv4Addr::new(224, 0, 0, 251),
+        Who::Unspecified => Ipv4Addr::UNSPECIFIED,
+        Who::Bits(bits) => {
+            let [a, b, c, d, ..] = bits.to_be_bytes();
+            Ipv4Addr::new(a, b, c, d)
+        }
+    }
+}
+
+fn v6(who: Who, sender: Sender) -> Ipv6Addr {
+    match who {
+        Who::Honest => station(sender).v6(),
+        Who::Ours(host) => any_station(1, host % 5).v6(),
+        Who::Theirs { peer, host } => any_station(2 + peer % 2, host % 8).v6(),
+        Who::Vacant => any_station(1, 200).v6(),
+        Who::Gateway => GATEWAY_V6,
+        Who::LinkLocal => station(sender).link_local(),
+        Who::Vtep => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),
+        Who::Outside(last) => Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, last.into()),
+        Who::Multicast => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 1),
+        Who::Unspecified => Ipv6Addr::UNSPECIFIED,
+        Who::Bits(bits) => Ipv6Addr::from_bits(bits),
+    }
+}
