@@ -5,6 +5,11 @@
 //! run them. Never measures anything itself.
 #![forbid(unsafe_code)]
 
+pub mod frames;
+pub mod node;
+mod parts;
+mod roads;
+
 use std::fmt;
 
 /// One stage at work on one kind of frame.
@@ -45,8 +50,16 @@ impl fmt::Debug for Case {
     }
 }
 
-/// Every stage that is measured, in the order of the road.
+/// Every stage that is measured, in the order of the road; each with its cases.
 #[must_use]
 pub fn stages() -> Vec<(&'static str, Vec<Case>)> {
-    Vec::new()
+    vec![
+        ("parse", parts::parsing()),
+        ("checksum", parts::checksums()),
+        ("conntrack", parts::tracking()),
+        ("forward", parts::forwarding()),
+        ("encap", parts::tunnelling()),
+        ("road", roads::usual()),
+        ("aside", roads::unusual()),
+    ]
 }

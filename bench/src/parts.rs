@@ -1,0 +1,133 @@
+//! The stages of the road one by one: headers, checksums, forwarding, tunnel, conntrack.
+
+use std::hint::black_box;
+use std::net::IpAddr;
+
+use weft_encap::{Tunnel, pop, push};
+use weft_policy::{Conntrack, Direction, Epoch, Lookup, Moment, RuleId, Sighting};
+use weft_wire::checksum::Sum;
+use weft_wire::{Frame, Headers, Parsed, parse};
+
+use crate::Case;
+use crate::frames::{Family, POD, REMOTE, SIZES, Station, Talk};
+use crate::node::{conntrack, tables, vni, vtep_mac};
+
+/// One walk over a frame's headers.
+pub(crate) fn parsing() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for family in Family::ALL {
+        for size in SIZES {
+            let frame = Talk::out_of_pod(POD, REMOTE, family).udp(size);
+            assert!(
+                matches!(parse(&frame), Ok(Parsed::Ip(_))),
+                "the frame is valid"
+            );
+            cases.push(Case::new(format!("{}/{size}", family.name()), move || {
+                black_box(parse(black_box(&frame))).ok();
+            }));
+        }
+    }
+    cases
+}
+
+/// The Internet checksum over a whole frame.
+pub(crate) fn checksums() -> Vec<Case> {
+    let case = |size: usize| {
+        let bytes = vec![0x5a; size];
+        Case::new(size.to_string(), move || {
+            let mut sum = Sum::new();
+            sum.add_bytes(black_box(&bytes));
+            black_box(sum.finish());
+        })
+    };
+    SIZES.into_iter().map(case).collect()
+}
+
+/// Where does an address live?
+pub(crate) fn forwarding() -> Vec<Case> {
+    let places = [
+        ("local", POD),
+        ("peer", Station { node: 77, last: 5 }),
+        ("vacant", Station { node: 1, last: 250 }),
+        ("outside", Station { node: 200, last: 1 }),
+    ];
+    let mut cases = Vec::new();
+    for (place, station) in places {
+        for address in [IpAddr::V4(station.v4()), IpAddr::V6(station.v6())] {
+            let tables = tables();
+            let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+            cases.push(Case::new(format!("{place}/{family}"), move || {
+                black_box(tables.forward().locate(black_box(address)));
+            }));
+        }
+    }
+    cases
+}
+
+/// Into the tunnel and out of it.
+pub(crate) fn tunnelling() -> Vec<Case> {
+    let tunnel = Tunnel {
+        vni: vni(),
+        src: vtep_mac(1),
+        dst: vtep_mac(2),
+    };
+    let mut cases = Vec::new();
+    for size in SIZES {
+        let mut frame = Frame::with_capacity(2048);
+        let bytes = Talk::out_of_pod(POD, REMOTE, Family::V4).udp(size);
+        assert!(frame.copy_from(&bytes), "the frame fits a buffer");
+        cases.push(Case::new(format!("push-pop/{size}"), move || {
+            // 8 bytes go to the headroom and come back: the frame stays where it is.
+            black_box(push(&mut frame, black_box(&tunnel))).ok();
+            black_box(pop(&mut frame)).ok();
+        }));
+    }
+    cases
+}
+
+/// Is the flow known?
+pub(crate) fn tracking() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for family in Family::ALL {
+        let name = |what| format!("{what}/{}", family.name());
+        let Ok(Parsed::Ip(headers)) = parse(&Talk::out_of_pod(POD, REMOTE, family).udp(64)) else {
+            continue;
+        };
+        let table = conntrack();
+        cases.push(Case::new(name("miss"), move || {
+            black_box(table.lookup(black_box(&headers), sighting()));
+        }));
+        let table = conntrack();
+        create(&table, &headers);
+        cases.push(Case::new(name("hit"), move || {
+            black_box(table.lookup(black_box(&headers), sighting()));
+        }));
+        let table = conntrack();
+        cases.push(Case::new(name("create-and-remove"), move || {
+            create_and_remove(&table, &headers)
+        }));
+    }
+    cases
+}
+
+fn sighting() -> Sighting {
+    Sighting {
+        side: Direction::Egress,
+        epoch: Epoch(1),
+        worker: 0,
+        now: Moment::from_secs(1),
+    }
+}
+
+fn create(table: &Conntrack, headers: &Headers) {
+    let created = table.create(headers, sighting(), RuleId::DEFAULT, 2);
+    assert!(created.is_ok(), "the table is empty");
+}
+
+fn create_and_remove(table: &Conntrack, headers: &Headers) {
+    if let Lookup::New = table.lookup(black_box(headers), sighting())
+        && let Ok(entry) = table.create(headers, sighting(), RuleId::DEFAULT, 2)
+    {
+        table.remove(black_box(entry));
+    }
+}

@@ -1,0 +1,150 @@
+//! The whole road: a frame comes in by a door, what leaves waits to be sent.
+#![expect(clippy::indexing_slicing, reason = "the frames are constant")]
+
+use weft_encap::VXLAN_HEADER;
+use weft_policy::Span;
+use weft_switch::path::Fate;
+use weft_wire::{Mac, TcpFlags};
+
+use crate::Case;
+use crate::frames::{Family, NEIGHBOR, POD, REMOTE, SIZES, Station, Talk};
+use crate::node::{Door, Worker, vni, vtep_mac};
+
+/// What becomes of the frames of a case; checked before it is measured.
+type Expected = fn(Fate) -> bool;
+
+/// Frames that go their way: out to a peer, in from one, and between two pods of the node.
+pub(crate) fn usual() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for family in Family::ALL {
+        for size in SIZES {
+            let name = |road| format!("{road}/{}/{size}", family.name());
+            let out = |to| Talk::out_of_pod(POD, to, family).udp(size);
+            let to_peer = |fate| matches!(fate, Fate::ToPeer(_));
+            let to_pod = |fate| matches!(fate, Fate::ToPod(_));
+            let port = Door::Port(POD.port());
+            let peer = Door::Underlay(REMOTE.node);
+            cases.push(case(name("pod-to-peer"), port, out(REMOTE), to_peer));
+            cases.push(case(
+                name("peer-to-pod"),
+                peer,
+                tunnelled(REMOTE, family, size),
+                to_pod,
+            ));
+            cases.push(case(name("pod-to-pod"), port, out(NEIGHBOR), to_pod));
+        }
+    }
+    cases
+}
+
+/// Frames that leave the road, are cut or begin something new.
+pub(crate) fn unusual() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for family in Family::ALL {
+        let name = |what| format!("{what}/{}", family.name());
+        let talk = Talk::out_of_pod(POD, REMOTE, family);
+        let port = Door::Port(POD.port());
+        let dropped = |fate| matches!(fate, Fate::Drop(_));
+        let nobody = Station { node: 1, last: 250 };
+        let stranger = (Mac::new([2, 0, 0, 0, 0, 9]), talk.macs.1);
+        cases.push(case(
+            name("spoofed"),
+            port,
+            Talk {
+                macs: stranger,
+                ..talk
+            }
+            .udp(64),
+            dropped,
+        ));
+        cases.push(case(
+            name("truncated"),
+            port,
+            talk.udp(64)[..30].to_vec(),
+            dropped,
+        ));
+        cases.push(case(
+            name("ttl-expired"),
+            port,
+            Talk { ttl: 1, ..talk }.udp(590),
+            dropped,
+        ));
+        cases.push(case(
+            name("no-such-pod"),
+            port,
+            Talk { to: nobody, ..talk }.udp(590),
+            dropped,
+        ));
+        cases.push(case(name("too-big"), port, talk.udp(1600), dropped));
+        cases.push(new_flow(name("new-flow"), talk));
+    }
+    let talk = Talk {
+        dont_fragment: false,
+        ..Talk::out_of_pod(POD, REMOTE, Family::V4)
+    };
+    let to_peer = |fate| matches!(fate, Fate::ToPeer(_));
+    cases.push(case(
+        "fragmented/ipv4".into(),
+        Door::Port(POD.port()),
+        talk.udp(1600),
+        to_peer,
+    ));
+    cases.push(reset());
+    cases
+}
+
+/// Every frame is the same one, 10 ms after the last: no error is held back by the rate limit.
+fn case(name: String, door: Door, bytes: Vec<u8>, expected: Expected) -> Case {
+    let mut worker = Worker::default();
+    worker.load(&bytes);
+    let fate = worker.meet(door, &bytes);
+    assert!(fate.is_some_and(expected), "{name} meets {fate:?}");
+    Case::new(name, move || {
+        worker.pass(Span::from_millis(10));
+        worker.meet(door, &bytes);
+    })
+}
+
+/// Every frame begins a flow, and housekeeping forgets flows as they expire, ten times a second.
+fn new_flow(name: String, talk: Talk) -> Case {
+    let mut worker = Worker::default();
+    let mut bytes = talk.udp(64);
+    worker.load(&bytes);
+    let at = if talk.family == Family::V4 { 34 } else { 54 };
+    let mut source: u16 = 0;
+    Case::new(name, move || {
+        source = source.wrapping_add(1);
+        bytes[at..at + 2].copy_from_slice(&source.to_be_bytes());
+        worker.pass(Span::from_millis(10));
+        worker.meet(Door::Port(POD.port()), &bytes);
+        if source.is_multiple_of(10) {
+            worker.tick();
+        }
+    })
+}
+
+/// A connection that opens and is reset, again and again.
+fn reset() -> Case {
+    let talk = Talk::out_of_pod(POD, NEIGHBOR, Family::V4);
+    let frames = [TcpFlags::SYN, TcpFlags::RST].map(|flags| talk.tcp(flags));
+    let mut worker = Worker::default();
+    worker.load(&frames[0]);
+    let mut next = 0;
+    Case::new("tcp-reset/ipv4", move || {
+        worker.meet(Door::Port(POD.port()), &frames[next % 2]);
+        next += 1;
+    })
+}
+
+/// The UDP payload of a frame from a peer's pod to ours.
+fn tunnelled(from: Station, family: Family, size: usize) -> Vec<u8> {
+    let macs = (vtep_mac(from.node), vtep_mac(POD.node));
+    let inner = Talk {
+        macs,
+        ..Talk::out_of_pod(from, POD, family)
+    }
+    .udp(size);
+    let [_, a, b, c] = vni().get().to_be_bytes();
+    let header: [u8; VXLAN_HEADER] = [8, 0, 0, 0, a, b, c, 0];
+    [&header[..], &inner].concat()
+}
