@@ -63,6 +63,9 @@ pub(crate) enum Verb {
     },
     /// Show nodes and pods
     Status {
+        /// The lab, as with --lab
+        #[arg(value_name = "NAME", conflicts_with = "name")]
+        which: Option<String>,
         #[command(flatten)]
         lab: LabArg,
         #[command(flatten)]

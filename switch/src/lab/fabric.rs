@@ -133,19 +133,27 @@ fn default_routes(
     Ok(())
 }
 
-/// Brings loopback up and sets what a node needs before anything is plugged in.
+/// Brings loopback up and sets what a member or pod needs before anything is plugged in.
+///
+/// Addresses of a lab are unique by construction. Without duplicate address detection (RFC 4862
+/// §5.4) links are usable at once; with it, a node cannot ask for a neighbour on behalf of others
+/// for a second or two, because its link-local address is still tentative.
 pub(crate) fn prepare(netns: &Netns, forwards: bool) -> LabResult<()> {
+    const QUIET: [(&str, &str); 4] = [
+        ("net/ipv6/conf/{}/disable_ipv6", "0"),
+        ("net/ipv6/conf/{}/accept_ra", "0"),
+        ("net/ipv6/conf/{}/accept_dad", "0"),
+        ("net/ipv4/conf/{}/rp_filter", "0"),
+    ];
+    const FORWARD: [(&str, &str); 2] = [
+        ("net/ipv6/conf/{}/forwarding", "1"),
+        ("net/ipv4/conf/{}/forwarding", "1"),
+    ];
     netns.run(|| -> weft_sys::Result<()> {
-        for key in ["all", "default"] {
-            sysctl::ensure(&format!("net/ipv6/conf/{key}/disable_ipv6"), "0")?;
-            sysctl::ensure(&format!("net/ipv4/conf/{key}/rp_filter"), "0")?;
-            sysctl::ensure(&format!("net/ipv6/conf/{key}/accept_ra"), "0")?;
-            if forwards {
-                sysctl::ensure(&format!("net/ipv6/conf/{key}/forwarding"), "1")?;
+        for (key, value) in QUIET.iter().chain(FORWARD.iter().filter(|_| forwards)) {
+            for which in ["all", "default"] {
+                sysctl::ensure(&key.replace("{}", which), value)?;
             }
-        }
-        if forwards {
-            sysctl::ensure("net/ipv4/ip_forward", "1")?;
         }
         let mut netlink = Netlink::open()?;
         let loopback = link::index_of(&mut netlink, "lo")?;

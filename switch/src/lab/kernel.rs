@@ -11,11 +11,10 @@ use ipnetwork::IpNetwork;
 use weft_sys::ethtool::{self, Offload};
 use weft_sys::netlink::{Netlink, addr, link, neigh, route};
 use weft_sys::netns::Netns;
-use weft_sys::nft::MasqueradeTable;
-use weft_sys::{nft, sysctl};
+use weft_sys::nft::{self, MasqueradeTable};
 
 use super::error::LabResult;
-use super::fabric::{UPLINK, prepare};
+use super::fabric::UPLINK;
 use super::file::Family;
 use super::name::stable_hash;
 use super::plan::{Node, Plan, Pod};
@@ -211,8 +210,6 @@ fn pod_port(pod: &Pod) -> String {
 
 /// Joins a pod's namespace to its kernel node.
 pub(crate) fn join_pod(plan: &Plan, node: &Node, pod: &Pod, netns: &Netns) -> LabResult<()> {
-    prepare(netns, false)?;
-    netns.run(|| sysctl::ensure("net/ipv6/conf/default/accept_dad", "0"))??;
     let node_netns = Netns::open(&node.member.netns)?;
     let mut outside = Netlink::open_in(&node_netns)?;
     let mut inside = Netlink::open_in(netns)?;

@@ -42,7 +42,9 @@ impl Verb {
             Self::Up { file, replace } => up_verb(&file.file, replace),
             Self::Apply { paths, lab } => apply(&paths, &lab),
             Self::Down { name, all } => down_verb(name.as_deref(), all),
-            Self::Status { lab, output } => status(&lab, output.output),
+            Self::Status { which, lab, output } => {
+                status(which.or(lab.name).as_deref(), output.output)
+            }
             Self::Exec { lab, pod, command } => exec(&pod, &command, &lab),
             Self::Node { lab, node, command } => on_node(&node, &command, &lab),
             Self::Probe {
@@ -247,9 +249,9 @@ fn named_or_only(named: Option<&str>) -> LabResult<LabName> {
     }
 }
 
-fn status(lab: &LabArg, form: Output) -> LabResult<ExitCode> {
+fn status(lab: Option<&str>, form: Output) -> LabResult<ExitCode> {
     up::check_host()?;
-    let record = select::record(lab.name.as_deref())?;
+    let record = select::record(lab)?;
     let status = Status::new(&record.plan, &observe::ready(&record)?);
     print(form, &status, || status.text());
     if !status.all_ready() {
