@@ -12,7 +12,7 @@ use weft_sys::sysctl;
 
 use super::error::LabResult;
 use super::file::{UNDERLAY_V4, UNDERLAY_V6};
-use super::name::FABRIC;
+use super::name::{FABRIC, stable_mac};
 use super::plan::{Member, Plan};
 
 /// The bridge inside the fabric.
@@ -101,7 +101,8 @@ pub(crate) fn join(plan: &Plan, member: &Member, forwards: bool) -> LabResult<()
         },
     )?;
     let uplink = link::index_of(&mut inside, UPLINK)?;
-    link::change(&mut inside, uplink, &up)?;
+    let mac = Some(stable_mac(&member.netns));
+    link::change(&mut inside, uplink, &link::Change { mac, ..up })?;
     for (ip, length) in [
         (IpAddr::V4(member.ipv4), UNDERLAY_V4.1),
         (IpAddr::V6(member.ipv6), UNDERLAY_V6.1),

@@ -16,7 +16,7 @@ use weft_sys::nft::{self, MasqueradeTable};
 use super::error::LabResult;
 use super::fabric::UPLINK;
 use super::file::Family;
-use super::name::stable_hash;
+use super::name::{stable_hash, stable_mac};
 use super::plan::{Node, Plan, Pod};
 use super::subnet;
 
@@ -228,8 +228,7 @@ pub(crate) fn join_pod(plan: &Plan, node: &Node, pod: &Pod, netns: &Netns) -> La
     let index = link::index_of(&mut outside, &port)?;
     link::change(&mut outside, index, &link::Change { master, ..up })?;
     let eth0 = link::index_of(&mut inside, "eth0")?;
-    let [_, _, _, a, b, c, d, e] = stable_hash(&pod.netns).to_be_bytes();
-    let mac = Some([0x02, a, b, c, d, e]);
+    let mac = Some(stable_mac(&pod.netns));
     link::change(&mut inside, eth0, &link::Change { mac, ..up })?;
     for (cidr, ip) in node.pod_cidrs.iter().zip(&pod.addresses) {
         let address = addr::Address::new(eth0, *ip, cidr.prefix());

@@ -88,6 +88,13 @@ pub(crate) fn stable_hash(text: &str) -> u64 {
     })
 }
 
+/// A MAC address of an end of a link: the same when the link is made anew, so that neighbours need
+/// not learn it again.
+pub(crate) fn stable_mac(text: &str) -> [u8; 6] {
+    let [_, _, _, a, b, c, d, e] = stable_hash(text).to_be_bytes();
+    [0x02, a, b, c, d, e]
+}
+
 /// A node's name: a DNS label that is not one of the lab's own namespaces.
 pub(crate) fn check_node(name: &str) -> Result<(), String> {
     if name == FABRIC || name == OUTSIDE {

@@ -1,34 +1,27 @@
 //! How long did it take, and has the user lost patience?
 //!
-//! Owns the lab's stopwatch, its bounded waits, and Ctrl-C. Nothing else in the lab reads a clock.
+//! Owns the lab's stopwatch, its bounded waits, and Ctrl-C.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::error::{LabError, LabResult};
+use crate::runtime::Clock;
 
 /// A started stopwatch.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Stopwatch(Instant);
+pub(crate) struct Stopwatch(Clock);
 
 impl Stopwatch {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the lab measures round trips of real packets"
-    )]
     pub(crate) fn start() -> Self {
-        Self(Instant::now())
+        Self(Clock::start())
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the lab measures round trips of real packets"
-    )]
     pub(crate) fn elapsed(self) -> Duration {
-        Instant::now().saturating_duration_since(self.0)
+        Duration::from_nanos(self.0.now().as_nanos())
     }
 
     /// What is left of `limit`, if anything.

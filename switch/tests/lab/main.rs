@@ -2,6 +2,14 @@
 //!
 //! Needs root; without it every test says on stderr that it was skipped.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod life;
 mod mistakes;
 mod support;

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use weft_sys::netns::Netns;
+use weft_sys::process::{ProcessId, Signal};
 
 use super::support::{Lab, may_run, weft};
 
@@ -100,25 +101,69 @@ fn a_taken_port_is_told_and_nothing_stays() {
     if !may_run("a_taken_port_is_told_and_nothing_stays") {
         return;
     }
-    for kind in ["kernel", "weft"] {
-        let lab = Lab::new(&KERNEL.replace("kernel", kind), POD);
-        let name = format!("weft.{}.k", lab.name);
-        let netns = Netns::create(&name).unwrap();
-        // A lab that lost its notes: its namespace is there with somebody inside.
-        let socket = netns
-            .run(|| UdpSocket::bind("0.0.0.0:8472"))
+    let lab = Lab::new(&KERNEL.replace("kernel", "weft"), POD);
+    assert_eq!(lab.up().code, 0);
+    let netns = Netns::open(format!("weft.{}.k", lab.name)).unwrap();
+    lab.processes().into_iter().for_each(super::support::kill);
+    let taken = Lab::until(|| {
+        netns
+            .run(|| UdpSocket::bind("192.0.2.1:8472"))
             .unwrap()
-            .unwrap();
-        std::fs::create_dir_all(lab.state()).unwrap();
-        let answer = lab.up();
-        drop(socket);
-        // Such remains are swept away first, so the port of the new namespace is free.
-        assert!(
-            answer.code == 0 || answer.err.contains("8472"),
-            "{}",
-            answer.err
-        );
+            .ok()
+    });
+    let before = lab.namespaces();
+    let answer = lab.up();
+    assert_eq!(answer.code, 1);
+    let what = format!("UDP port 8472 of k is taken in weft.{}.k", lab.name);
+    assert!(
+        answer.err.contains(&what) && answer.err.contains("next: "),
+        "{}",
+        answer.err
+    );
+    assert_eq!(lab.namespaces(), before);
+    drop(taken);
+    assert_eq!(lab.up().code, 0, "once the port is free, up heals");
+}
+
+/// Starts `lab up` of many pods, and stops it once namespaces appear.
+fn stop_midway(lab: &Lab, signal: Signal) -> Option<i32> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
+    command.args(["lab", "up", "-f"]).arg(lab.path("lab.yaml"));
+    let mut child = command.spawn().unwrap();
+    let id = ProcessId::of(child.id()).unwrap().unwrap();
+    Lab::until(|| (lab.namespaces().len() > 5).then_some(()));
+    id.signal(signal).unwrap();
+    child.wait().unwrap().code()
+}
+
+fn many_pods() -> String {
+    let pod = |n: u32| format!("---\n{}", POD.replace("name: a", &format!("name: p{n}")));
+    (0..60).map(pod).collect()
+}
+
+#[test]
+fn an_up_that_is_interrupted_takes_everything_back() {
+    if !may_run("an_up_that_is_interrupted_takes_everything_back") {
+        return;
     }
+    let lab = Lab::new(&KERNEL.replace("kernel", "weft"), &many_pods());
+    assert_eq!(stop_midway(&lab, Signal::Terminate), Some(130));
+    assert!(lab.remains().is_empty(), "{:?}", lab.remains());
+}
+
+#[test]
+fn an_up_that_is_killed_is_removed_or_finished() {
+    if !may_run("an_up_that_is_killed_is_removed_or_finished") {
+        return;
+    }
+    let lab = Lab::new(&KERNEL.replace("kernel", "weft"), &many_pods());
+    assert_eq!(stop_midway(&lab, Signal::Kill), None);
+    assert_eq!(lab.up().code, 0);
+    assert_eq!(lab.run("status", &[]).code, 0, "up finishes what was begun");
+    weft(&["lab", "down", &lab.name]);
+    assert_eq!(stop_midway(&lab, Signal::Kill), None);
+    assert_eq!(weft(&["lab", "down", &lab.name]).code, 0);
+    assert!(lab.remains().is_empty(), "{:?}", lab.remains());
 }
 
 #[test]

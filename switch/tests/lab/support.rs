@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -106,6 +107,19 @@ impl Lab {
         denied
             .map(|p| format!("{}→{}", p["from"], p["to"]))
             .collect()
+    }
+
+    /// Asks until there is an answer; a process that was killed needs a moment to be gone.
+    pub(crate) fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+        let tick = Duration::from_millis(5);
+        for _ in 0..1000 {
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            let (_silent, never) = std::sync::mpsc::channel::<()>();
+            let _ = never.recv_timeout(tick);
+        }
+        panic!("nothing within {:?}", tick * 1000);
     }
 
     pub(crate) fn state(&self) -> PathBuf {
