@@ -10,6 +10,7 @@ use serde_saphyr::Location;
 
 use super::objects::{Located, Object};
 
+mod check;
 mod raw;
 
 /// What is wrong in a manifest.
@@ -94,7 +95,7 @@ fn has_content(document: &str) -> bool {
 fn parse_document(document: &str, offset: usize) -> Result<raw::RawObject, Option<ManifestError>> {
     serde_saphyr::from_str::<raw::RawObject>(document).map_err(|error| {
         let foreign = serde_saphyr::from_str::<raw::RawKind>(document)
-            .is_ok_and(|raw| raw.kind.is_some_and(|kind| !raw::is_read(&kind)));
+            .is_ok_and(|raw| raw.kind.is_some_and(|kind| !check::is_read(&kind)));
         (!foreign).then(|| {
             let line = error
                 .location()

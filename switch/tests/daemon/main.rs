@@ -1,0 +1,22 @@
+//! A real daemon in network namespaces: pods get interfaces, packets flow, and everything is gone
+//! afterwards. Needs root; says which tests it skipped otherwise.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a failed expectation is how a test fails"
+)]
+#![expect(clippy::panic, reason = "a failed expectation is how a test fails")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a failed expectation is how a test fails"
+)]
+
+mod doors;
+mod life;
+mod pods;
+mod rig;
+
+/// The Node object of another node.
+const PEER: &str = "apiVersion: v1\nkind: Node\nmetadata: {name: node-b}\nspec: {podCIDRs: \
+                    [10.244.2.0/24, \"fd00:10:244:2::/64\"]}\nstatus: {addresses: [{type: \
+                    InternalIP, address: 192.0.2.2}]}\n";
