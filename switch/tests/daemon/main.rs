@@ -13,6 +13,7 @@
 
 mod doors;
 mod life;
+mod overlay;
 mod pods;
 mod rig;
 

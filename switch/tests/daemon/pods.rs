@@ -1,12 +1,11 @@
 //! Pods get interfaces, packets flow, and what is detached is gone.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 
 use weft_sys::netlink::{addr, link};
 
 use super::PEER;
-use super::rig::{NODE_V4, Node, Space, eventually, privileged, request};
+use super::rig::{NODE_V4, Node, Space, eventually, privileged, request, tcp};
 
 /// Two pods and the node: everyone reaches everyone, in both families.
 fn everyone_talks(arguments: &[&str], backend: &str) {
@@ -42,22 +41,6 @@ fn everyone_talks(arguments: &[&str], backend: &str) {
     assert_eq!((status.pods, status.backend.as_str()), (2, backend));
     let flows = node.client().flows(Some("default/a".to_owned())).unwrap();
     assert!(flows.iter().any(|flow| flow.protocol == "tcp"), "{flows:?}");
-}
-
-/// Sends 1 MB from one namespace to a listener in another, which counts it.
-fn tcp(from: &Space, to: &Space, at: SocketAddr) {
-    let listener = to.run(|| TcpListener::bind(at).unwrap());
-    let receiver = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        bytes.len()
-    });
-    from.run(|| {
-        let mut stream = TcpStream::connect(at).unwrap();
-        stream.write_all(&vec![7; 1_000_000]).unwrap();
-    });
-    assert_eq!(receiver.join().unwrap(), 1_000_000);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! A node in a network namespace of its own, with a real daemon and pods.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Read};
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -112,6 +113,10 @@ fn ping(to: IpAddr, limit: Duration) -> io::Result<bool> {
 /// A node: its namespace with an underlay interface, its files, perhaps its daemon.
 pub(crate) struct Node {
     pub(crate) space: Space,
+    name: &'static str,
+    address: String,
+    /// Third part of its pod ranges.
+    number: u8,
     files: TempDir,
     pub(crate) daemon: Option<Daemon>,
 }
@@ -132,22 +137,66 @@ impl Drop for Daemon {
 impl Node {
     /// A node whose underlay is a bridge without ports that holds [`NODE_V4`].
     pub(crate) fn new() -> Self {
-        let space = Space::new();
-        let mut netlink = space.netlink();
-        let lo = link::index_of(&mut netlink, "lo").unwrap();
-        link::set_up(&mut netlink, lo).unwrap();
-        let index = link::ensure_bridge(&mut netlink, "u0").unwrap();
-        let address = addr::Address::new(index, NODE_V4.parse().unwrap(), 24);
-        addr::ensure(&mut netlink, &address).unwrap();
-        link::set_up(&mut netlink, index).unwrap();
+        let node = Self::unlinked("node-a", NODE_V4, 1);
+        link::ensure_bridge(&mut node.space.netlink(), "u0").unwrap();
+        node.raise();
+        node
+    }
+
+    /// Two nodes joined back to back, each knowing the other, with addresses of an underlay whose
+    /// first three (IPv4) or seven (IPv6) parts are `underlay`.
+    pub(crate) fn pair(underlay: &str) -> [Self; 2] {
+        let a = Self::unlinked("node-a", &format!("{underlay}1"), 1);
+        let b = Self::unlinked("node-b", &format!("{underlay}2"), 2);
+        link::add_veth(&mut a.space.netlink(), "u0", "u0", Some(b.space.0.as_fd())).unwrap();
+        for (node, other) in [(&a, &b), (&b, &a)] {
+            node.raise();
+            node.manifest("other.yaml", &other.manifest_of_itself());
+        }
+        [a, b]
+    }
+
+    fn unlinked(name: &'static str, address: &str, number: u8) -> Self {
+        let (space, files) = (Space::new(), tempfile::tempdir().unwrap());
+        let (address, daemon) = (address.to_owned(), None);
         let node = Self {
             space,
-            files: tempfile::tempdir().unwrap(),
-            daemon: None,
+            name,
+            address,
+            number,
+            files,
+            daemon,
         };
         fs::create_dir(node.path("cluster.d")).unwrap();
         node.configure("workers = 2");
         node
+    }
+
+    /// Raises the underlay and gives it the node's address.
+    fn raise(&self) {
+        let mut netlink = self.space.netlink();
+        for name in ["lo", "u0"] {
+            let index = link::index_of(&mut netlink, name).unwrap();
+            link::set_up(&mut netlink, index).unwrap();
+        }
+        let index = link::index_of(&mut netlink, "u0").unwrap();
+        let ip: IpAddr = self.address.parse().unwrap();
+        let bits = if ip.is_ipv4() { 24 } else { 64 };
+        addr::ensure(&mut netlink, &addr::Address::new(index, ip, bits)).unwrap();
+    }
+
+    fn manifest_of_itself(&self) -> String {
+        let Self {
+            name,
+            address,
+            number,
+            ..
+        } = self;
+        format!(
+            "apiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\nspec: {{podCIDRs: \
+             [10.244.{number}.0/24, \"fd00:10:244:{number}::/64\"]}}\nstatus: {{addresses: \
+             [{{type: InternalIP, address: \"{address}\"}}]}}\n"
+        )
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -160,14 +209,20 @@ impl Node {
 
     /// Writes the configuration, with `extra` lines in `[node]`.
     pub(crate) fn configure(&self, extra: &str) {
+        let Self {
+            name,
+            address,
+            number,
+            ..
+        } = self;
+        let metrics = SocketAddr::new(address.parse().unwrap(), 9568);
         let text = format!(
-            "[node]\nname = \"node-a\"\naddress = \"{NODE_V4}\"\n\
-             pod_cidrs = [\"10.244.1.0/24\", \"fd00:10:244:1::/64\"]\n{extra}\n\
-             [cluster]\npath = \"{}\"\n[paths]\nsocket = \"{}\"\nstate = \"{}\"\n\
-             [metrics]\nlisten = \"{NODE_V4}:9568\"\n",
-            self.path("cluster.d").display(),
-            self.socket().display(),
-            self.path("state").display(),
+            "[node]\nname = \"{name}\"\naddress = \"{address}\"\npod_cidrs = \
+             [\"10.244.{number}.0/24\", \"fd00:10:244:{number}::/64\"]\n{extra}\n[cluster]\npath = \
+             {:?}\n[paths]\nsocket = {:?}\nstate = {:?}\n[metrics]\nlisten = \"{metrics}\"\n",
+            self.path("cluster.d"),
+            self.socket(),
+            self.path("state"),
         );
         fs::write(self.path("weft.toml"), text).unwrap();
     }
@@ -322,7 +377,6 @@ pub(crate) fn routes_to(space: &Space, interface: &str) -> Vec<String> {
 
 /// Sends bytes to a socket as a caller of its own making would, and returns what comes back.
 pub(crate) fn raw_call(socket: &Path, bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write;
     let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     // The daemon may close before everything is sent.
@@ -331,4 +385,20 @@ pub(crate) fn raw_call(socket: &Path, bytes: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     answer
+}
+
+/// Sends 1 MB from one namespace to a listener in another, which counts it.
+pub(crate) fn tcp(from: &Space, to: &Space, at: SocketAddr) {
+    let listener = to.run(|| TcpListener::bind(at).unwrap());
+    let receiver = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        bytes.len()
+    });
+    from.run(|| {
+        let mut stream = TcpStream::connect(at).unwrap();
+        stream.write_all(&vec![7; 1_000_000]).unwrap();
+    });
+    assert_eq!(receiver.join().unwrap(), 1_000_000);
 }
