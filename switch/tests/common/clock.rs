@@ -1,0 +1,35 @@
+//! How long may a test wait?
+//!
+//! Owns real time in the end-to-end tests. A wait is always for a condition, with a limit that is
+//! generous, since it is only ever reached by a failure.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(5);
+
+/// The real time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "real programs run under these tests, and real time bounds them"
+)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Waits for `condition` to give a value.
+pub(crate) fn wait_until<T>(
+    what: &str,
+    limit: Duration,
+    mut condition: impl FnMut() -> Option<T>,
+) -> T {
+    let end = now() + limit;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(now() < end, "{what}: not within {limit:?}");
+        thread::park_timeout(POLL);
+    }
+}
