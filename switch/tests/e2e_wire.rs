@@ -1,0 +1,521 @@
+//! Would a network engineer with tshark find anything wrong with our packets?
+//!
+//! Records what the nodes of a lab send on the underlay while their pods exchange more than 10,000
+//! packets of every kind, and lets tshark judge each: VXLAN (RFC 7348), outer and inner checksums,
+//! source ports. The receivers meanwhile check that no flow is reordered.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+
+#[expect(dead_code, reason = "each test file uses its part")]
+mod common;
+
+use common::host::{Family, Host};
+use common::lab::{Lab, Spec};
+use common::lab::{NODES, WEFT_NODES};
+use common::link::{self, Recorder};
+use common::ping::{Answer, Ping};
+use common::talk::{self, Fragments};
+use common::{command, privileged, tool};
+
+/// Flows of one family between one pair of pods.
+const FLOWS: usize = 64;
+/// Echo requests of each flow.
+const ROUNDS: u32 = 45;
+/// Datagrams of one flow in flight.
+const WINDOW: u32 = 6;
+/// Receive buffer of the end that all flows meet at.
+const ROOM: usize = 4 << 20;
+const VXLAN_PORT: u16 = 8472;
+
+#[test]
+fn tshark_finds_nothing_wrong_over_ipv4() {
+    judge(Family::V4, "wire4", "tshark_finds_nothing_wrong_over_ipv4");
+}
+
+#[test]
+fn tshark_finds_nothing_wrong_over_ipv6() {
+    judge(Family::V6, "wire6", "tshark_finds_nothing_wrong_over_ipv6");
+}
+
+fn judge(underlay: Family, tag: &'static str, test: &str) {
+    let why = "it judges our packets";
+    let (true, Some(tshark)) = (privileged(test), tool("tshark", test, why)) else {
+        return;
+    };
+    let lab = Lab::up(&Spec { tag, underlay });
+    let captures = record(&lab, || traffic(&lab));
+    let mut verdict = Verdict::default();
+    for (node, file) in &captures {
+        for packet in dissect(&tshark, file) {
+            verdict.judge(&lab, node, &packet);
+        }
+    }
+    verdict.conclude();
+}
+
+/// Records what every node sends while `traffic` runs; answers the files by node.
+fn record(lab: &Lab, traffic: impl FnOnce()) -> Vec<(&'static str, PathBuf)> {
+    // A veth leaves checksums and segmentation to its peer, which a capture would show as wrong.
+    let kernels = lab.hosts().filter(|host| host.node == "node-k");
+    for host in kernels {
+        for interface in link::interfaces(host) {
+            link::offloads_off(host, &interface);
+        }
+    }
+    let mut recorders = Vec::new();
+    for name in NODES {
+        let node = lab.node(name);
+        let interface = link::interface_with(node, lab.vtep(name));
+        link::offloads_off(node, &interface);
+        let file = lab.folder().join(format!("{name}.pcap"));
+        let sender = link::mac_of(node, &interface);
+        recorders.push((
+            name,
+            file.clone(),
+            Recorder::start(node, &interface, sender, &file),
+        ));
+    }
+    traffic();
+    let ended = recorders.into_iter().map(|(node, file, recorder)| {
+        assert!(recorder.stop() > 0, "{node} sent nothing");
+        (node, file)
+    });
+    ended.collect()
+}
+
+/// Packets of every kind between pods of all nodes.
+fn traffic(lab: &Lab) {
+    let pod = |name| lab.pod(name);
+    thread::scope(|scope| {
+        for family in Family::BOTH {
+            scope.spawn(move || flows_stay_in_order(pod("a1"), pod("b1"), family, ROUNDS));
+        }
+    });
+    for family in Family::BOTH {
+        flows_stay_in_order(pod("k1"), pod("b2"), family, 8);
+        for (from, to) in [("a1", "b2"), ("b1", "a2"), ("k1", "a1"), ("a2", "k2")] {
+            let (from, to) = (pod(from), pod(to));
+            let what = format!("{from} to {to} over {}", family.name());
+            talk::tcp(from, to, family, 200_000, Duration::from_secs(10))
+                .unwrap_or_else(|e| panic!("TCP from {what}: {e}"));
+            for size in (64..lab.pod_mtu()).step_by(97) {
+                let answer = Ping::to(to.address(family)).size(size).from(from);
+                let expected = Answer::Reply(to.address(family));
+                assert_eq!(answer, expected, "{size} bytes from {what}");
+            }
+            // Where the kernel reassembles for conntrack and fragments again, it writes its new
+            // headers into buffers that the recorder still holds: the fast path of its
+            // ip_do_fragment() minds shared buffers, not cloned ones.
+            if to.node != "node-k" {
+                fragments(from, to, family);
+            }
+        }
+    }
+}
+
+/// Datagrams that the sending pod's own stack fragments.
+fn fragments(from: &Host, to: &Host, family: Family) {
+    let (sender, receiver) = (from.udp(family, 0), to.udp(family, 0));
+    talk::fragments(&sender, family, Fragments::Allowed);
+    for bytes in [1500, 3000, 8000] {
+        talk::one_way(&sender, &receiver, bytes)
+            .unwrap_or_else(|e| panic!("{bytes} bytes from {from} to {to}: {e}"));
+    }
+}
+
+/// Echoes over many flows at once, many packets in flight: each end must see each flow's sequence
+/// numbers rise.
+fn flows_stay_in_order(client: &Host, server: &Host, family: Family, rounds: u32) {
+    let what = format!("{client} to {server} over {}", family.name());
+    let echo = server.udp(family, 0);
+    set_socket_recv_buffer_size_force(&echo, ROOM).expect("root");
+    let address = echo.local_addr().expect("bound");
+    let done = AtomicBool::new(false);
+    let mut asker = Asker::new(client, family);
+    thread::scope(|scope| {
+        let server = scope.spawn(|| serve(&echo, &done));
+        asker.ask(address, rounds);
+        done.store(true, Ordering::Relaxed);
+        let reordered = server.join().expect("the echo server does not panic");
+        assert_eq!(reordered, 0, "requests out of order, {what}");
+    });
+    let sent = FLOWS * usize::try_from(rounds).expect("few");
+    assert_eq!(asker.reordered, 0, "answers out of order, {what}");
+    assert_eq!(asker.answers, sent, "answers, {what}");
+}
+
+/// The asking end of [`FLOWS`] flows.
+struct Asker {
+    flows: Vec<UdpSocket>,
+    /// The latest number that came back, by flow.
+    last: Vec<Option<u32>>,
+    answers: usize,
+    reordered: usize,
+}
+
+impl Asker {
+    fn new(client: &Host, family: Family) -> Self {
+        Self {
+            flows: (0..FLOWS).map(|_| client.udp(family, 0)).collect(),
+            last: vec![None; FLOWS],
+            answers: 0,
+            reordered: 0,
+        }
+    }
+
+    /// Sends `rounds` numbered datagrams on every flow and waits for their echoes.
+    fn ask(&mut self, server: SocketAddr, rounds: u32) {
+        for round in 0..rounds {
+            for (flow, socket) in self.flows.iter().enumerate() {
+                let mut datagram = round.to_be_bytes().to_vec();
+                let size = (flow * 37 + usize::try_from(round).expect("few") * 101) % 1300;
+                datagram.extend(talk::pattern(flow, size));
+                socket.send_to(&datagram, server).expect("a send");
+            }
+            // A window stays in flight, so that neighbours within a flow meet on the way.
+            if round % WINDOW == WINDOW - 1 {
+                self.collect(round + 1 - WINDOW / 2);
+            }
+        }
+        self.collect(rounds);
+    }
+
+    /// Reads answers until every flow has had the one before `end`.
+    fn collect(&mut self, end: u32) {
+        for flow in 0..FLOWS {
+            self.flows[flow]
+                .set_read_timeout(Some(talk::PATIENCE))
+                .expect("not zero");
+            while self.last[flow].is_none_or(|last| last + 1 < end) {
+                let mut buffer = [0; 2048];
+                let Ok(length) = self.flows[flow].recv(&mut buffer) else {
+                    return;
+                };
+                let number = number(&buffer[..length]);
+                self.answers += 1;
+                self.reordered += usize::from(self.last[flow] >= number);
+                self.last[flow] = number;
+            }
+        }
+    }
+}
+
+/// Echoes until told to stop and nothing is left; answers how many datagrams came out of order.
+fn serve(socket: &UdpSocket, done: &AtomicBool) -> usize {
+    let patience = Some(Duration::from_millis(50));
+    socket.set_read_timeout(patience).expect("not zero");
+    let mut last: BTreeMap<SocketAddr, u32> = BTreeMap::new();
+    let mut reordered = 0;
+    let mut buffer = [0; 2048];
+    loop {
+        let Ok((length, from)) = socket.recv_from(&mut buffer) else {
+            if done.load(Ordering::Relaxed) {
+                return reordered;
+            }
+            continue;
+        };
+        let number = number(&buffer[..length]).expect("a numbered datagram");
+        let before = last.insert(from, number);
+        reordered += usize::from(before >= Some(number));
+        socket.send_to(&buffer[..length], from).expect("a send");
+    }
+}
+
+fn number(datagram: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(*datagram.first_chunk()?))
+}
+
+/// What tshark is asked about every packet. Where a packet has two of a layer, the outer is first.
+const FIELDS: &[&str] = &[
+    "frame.number",
+    "frame.protocols",
+    "ip.src",
+    "ip.dst",
+    "ipv6.src",
+    "ipv6.dst",
+    "ip.proto",
+    "ip.flags.df",
+    "ip.flags.mf",
+    "ip.frag_offset",
+    "ip.ttl",
+    "ipv6.hlim",
+    "ipv6.fraghdr.offset",
+    "udp.srcport",
+    "udp.dstport",
+    "tcp.srcport",
+    "tcp.dstport",
+    "vxlan.flags",
+    "vxlan.vni",
+    "ip.checksum.status",
+    "udp.checksum.status",
+    "tcp.checksum.status",
+    "icmp.checksum.status",
+    "icmpv6.checksum.status",
+    "_ws.malformed",
+    "_ws.expert.severity",
+    "_ws.expert.message",
+];
+
+/// One packet as tshark sees it: the values of each field, outermost first.
+struct Packet(BTreeMap<&'static str, Vec<String>>);
+
+impl Packet {
+    fn all(&self, field: &str) -> &[String] {
+        self.0.get(field).map_or(&[], Vec::as_slice)
+    }
+
+    fn first(&self, field: &str) -> &str {
+        self.all(field).first().map_or("", String::as_str)
+    }
+
+    fn second(&self, field: &str) -> &str {
+        self.all(field).get(1).map_or("", String::as_str)
+    }
+
+    fn is_vxlan(&self) -> bool {
+        !self.all("vxlan.vni").is_empty()
+    }
+
+    fn outer_source(&self, underlay: Family) -> &str {
+        match underlay {
+            Family::V4 => self.first("ip.src"),
+            Family::V6 => self.first("ipv6.src"),
+        }
+    }
+
+    /// A part of a fragmented inner packet, whose transport checksum covers more than is here.
+    fn is_fragment(&self) -> bool {
+        let yes = |value: &String| value == "1" || value == "True";
+        let offset = |value: &String| value != "0";
+        self.all("ip.flags.mf").iter().any(yes)
+            || self.all("ip.frag_offset").iter().any(offset)
+            || !self.all("ipv6.fraghdr.offset").is_empty()
+    }
+
+    /// Whether the inner packet tells its flow's ports: whole TCP and UDP.
+    fn has_ports(&self) -> bool {
+        let transport =
+            !self.second("udp.srcport").is_empty() || !self.first("tcp.srcport").is_empty();
+        transport && !self.is_fragment()
+    }
+
+    /// Source, destination and ports of the inner packet.
+    fn flow(&self, underlay: Family) -> String {
+        let inner = |outer: Family, field: &str| match underlay == outer {
+            true => self.second(field).to_owned(),
+            false => self.first(field).to_owned(),
+        };
+        let v4 = ["ip.src", "ip.dst"].map(|field| inner(Family::V4, field));
+        let v6 = ["ipv6.src", "ipv6.dst"].map(|field| inner(Family::V6, field));
+        let udp = ["udp.srcport", "udp.dstport"].map(|field| self.second(field).to_owned());
+        let tcp = ["tcp.srcport", "tcp.dstport"].map(|field| self.first(field).to_owned());
+        format!("{v4:?} {v6:?} UDP {udp:?} TCP {tcp:?}")
+    }
+
+    /// What is wrong with it, if anything.
+    fn fault(&self, underlay: Family, from_weft: bool) -> Option<String> {
+        const GOOD: &str = "1";
+        const UNVERIFIED: &str = "2";
+        const ABSENT: &str = "3";
+        const ERROR: &str = "8388608";
+        let wrong = |field: &str, allowed: &[&str]| {
+            let bad = self
+                .all(field)
+                .iter()
+                .find(|value| !allowed.contains(&value.as_str()));
+            bad.map(|value| format!("{field} is {value}"))
+        };
+        if !self.all("_ws.malformed").is_empty() {
+            return Some("malformed".to_owned());
+        }
+        if self.all("_ws.expert.severity").iter().any(|s| s == ERROR) {
+            let why = self.all("_ws.expert.message").join(", ");
+            return Some(format!("tshark's experts find: {why}"));
+        }
+        wrong("ip.checksum.status", &[GOOD])
+            .or_else(|| wrong("vxlan.flags", &["0x0800"]))
+            .or_else(|| wrong("vxlan.vni", &["1"]))
+            .or_else(|| {
+                let transport: &[&str] = match self.is_fragment() {
+                    true => &[GOOD, UNVERIFIED],
+                    false => &[GOOD],
+                };
+                // The kernel may send outer UDP over IPv4 without a checksum (RFC 7348 §5).
+                let outer = self.first("udp.checksum.status");
+                if outer != GOOD && (from_weft || underlay == Family::V6 || outer != ABSENT) {
+                    return Some(format!("the outer UDP checksum is {outer}"));
+                }
+                let inner = self.all("udp.checksum.status").get(1);
+                if inner.is_some_and(|status| !transport.contains(&status.as_str())) {
+                    return Some(format!("the inner UDP checksum is {inner:?}"));
+                }
+                [
+                    "tcp.checksum.status",
+                    "icmp.checksum.status",
+                    "icmpv6.checksum.status",
+                ]
+                .iter()
+                .find_map(|field| wrong(field, transport))
+            })
+            .or_else(|| self.wrong_outer(underlay).filter(|_| from_weft))
+    }
+
+    /// VTEPs do not fragment (RFC 7348 §4.3), and the outer TTL is never the inner one.
+    fn wrong_outer(&self, underlay: Family) -> Option<String> {
+        let port: u16 = self.first("udp.srcport").parse().unwrap_or(0);
+        let ttl = match underlay {
+            Family::V4 => self.first("ip.ttl"),
+            Family::V6 => self.first("ipv6.hlim"),
+        };
+        let df = underlay == Family::V6 || ["1", "True"].contains(&self.first("ip.flags.df"));
+        if port < 49152 {
+            return Some(format!("outer source port {port}"));
+        }
+        if ttl != "64" {
+            return Some(format!("outer TTL {ttl}"));
+        }
+        (!df).then(|| "outer DF is clear".to_owned())
+    }
+}
+
+/// Lets tshark take every packet of a file apart.
+fn dissect(tshark: &Path, file: &Path) -> Vec<Packet> {
+    let mut question = Command::new(tshark);
+    question
+        .arg("-n")
+        .arg("-r")
+        .arg(file)
+        .args(["-T", "fields"]);
+    question.args(["-E", "occurrence=a", "-E", "aggregator=,"]);
+    question.args(["-d", &format!("udp.port=={VXLAN_PORT},vxlan")]);
+    // Payloads are only bytes: what tshark would guess from a port number is never there.
+    for payload in [
+        "udp.port==1-8471",
+        "udp.port==8473-65535",
+        "tcp.port==1-65535",
+    ] {
+        question.args(["-d", &format!("{payload},data")]);
+    }
+    for protocol in ["ip", "udp", "tcp"] {
+        question.args(["-o", &format!("{protocol}.check_checksum:TRUE")]);
+    }
+    for protocol in ["ip", "ipv6"] {
+        question.args(["-o", &format!("{protocol}.defragment:FALSE")]);
+    }
+    for field in FIELDS {
+        question.args(["-e", field]);
+    }
+    let answer = command::run(&mut question, Duration::from_secs(60)).ok();
+    answer.lines().map(packet).collect()
+}
+
+fn packet(line: &str) -> Packet {
+    let values = |text: &str| match text {
+        "" => Vec::new(),
+        text => text.split(',').map(str::to_owned).collect(),
+    };
+    let columns: Vec<&str> = line.split('\t').collect();
+    assert_eq!(columns.len(), FIELDS.len(), "tshark's line: {line}");
+    let fields = FIELDS.iter().zip(columns);
+    Packet(fields.map(|(field, text)| (*field, values(text))).collect())
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Verdict {
+    vxlan: usize,
+    faults: Vec<String>,
+    /// Outer source ports, by sending node and inner flow.
+    ports: BTreeMap<(String, String), BTreeSet<String>>,
+}
+
+impl Verdict {
+    fn judge(&mut self, lab: &Lab, node: &str, packet: &Packet) {
+        let number = packet.first("frame.number");
+        if !packet.is_vxlan() {
+            let protocols = packet.first("frame.protocols");
+            if !["eth:ethertype:arp", "eth:ethertype:ipv6:icmpv6"]
+                .iter()
+                .any(|usual| protocols.starts_with(usual))
+                && !protocols.contains("icmpv6")
+            {
+                self.faults
+                    .push(format!("{node} #{number}: not VXLAN but {protocols}"));
+            }
+            return;
+        }
+        self.vxlan += 1;
+        let from_weft = WEFT_NODES.contains(&node);
+        let source: Option<IpAddr> = packet.outer_source(lab.underlay).parse().ok();
+        if source != Some(lab.vtep(node)) {
+            self.faults
+                .push(format!("{node} #{number}: outer source {source:?}"));
+        }
+        if let Some(fault) = packet.fault(lab.underlay, from_weft) {
+            let flow = packet.flow(lab.underlay);
+            self.faults
+                .push(format!("{node} #{number} ({flow}): {fault}"));
+        }
+        if from_weft && packet.has_ports() {
+            let key = (node.to_owned(), packet.flow(lab.underlay));
+            let port = packet.first("udp.srcport").to_owned();
+            self.ports.entry(key).or_default().insert(port);
+        }
+    }
+
+    fn conclude(self) {
+        let Self {
+            vxlan,
+            faults,
+            ports,
+        } = self;
+        let shown = faults
+            .iter()
+            .take(20)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n");
+        let count = faults.len();
+        assert!(
+            faults.is_empty(),
+            "{count} of {vxlan} packets have a fault\n{shown}"
+        );
+        assert!(vxlan >= 10_000, "only {vxlan} packets were judged");
+        for ((node, flow), ports) in &ports {
+            assert_eq!(
+                ports.len(),
+                1,
+                "{node} moved a flow between ports {ports:?}: {flow}"
+            );
+        }
+        for node in WEFT_NODES {
+            let of_node = ports.iter().filter(|((sender, _), _)| sender == node);
+            let (flows, distinct) =
+                of_node.fold((0, BTreeSet::new()), |(n, mut all), (_, ports)| {
+                    all.extend(ports.iter().cloned());
+                    (n + 1, all)
+                });
+            assert!(flows >= FLOWS, "{node} sent only {flows} flows");
+            let spread = distinct.len();
+            assert!(
+                spread >= 8,
+                "{node} used {spread} source ports for {flows} flows"
+            );
+        }
+    }
+}
