@@ -67,8 +67,7 @@ pub fn run(config: &Config, backend: Backend) -> Result<(), StartError> {
     let (source, source_handle) = ManifestSource::new(&config.manifests, commands.clone())
         .map_err(|error| cannot("watch the manifests", &error))?;
 
-    let workers = config.node.workers;
-    let (host, queues) = Host::create(&config.node.pod_cidrs, facts.pod_mtu, backend, workers)?;
+    let (host, queues) = Host::create(&config.node, &underlay, backend)?;
     let tables = Arc::new(ArcSwap::from_pointee(Tables::empty()));
     let conntrack = Arc::new(Conntrack::new(conntrack_config()));
     let crew = Crew {

@@ -16,7 +16,9 @@ use weft_sys::{SysError, sysctl};
 use weft_wire::Mac;
 
 use super::ports::{self, gateway_of, host_bits, ignore_missing};
+use super::underlay::UnderlayFacts;
 use super::{Backend, StartError};
+use crate::config::NodeConfig;
 use crate::path::GATEWAY_MAC;
 
 /// Name of the node's port.
@@ -42,11 +44,12 @@ pub(super) struct Host {
 impl Host {
     /// Makes `weft0`, still down.
     pub(super) fn create(
-        own: &[IpNetwork],
-        mtu: u16,
+        config: &NodeConfig,
+        underlay: &UnderlayFacts,
         backend: Backend,
-        workers: usize,
     ) -> Result<(Self, Vec<TapQueue>), StartError> {
+        let (own, workers) = (&config.pod_cidrs, config.workers);
+        let mtu = underlay.pod_mtu.get();
         let mut netlink = Netlink::open()?;
         let addresses: Vec<IpAddr> = own.iter().map(IpNetwork::network).collect();
         let mac = ports::mac_for(&addresses);
@@ -74,6 +77,7 @@ impl Host {
             routed: BTreeSet::new(),
             exempt: None,
         };
+        keep_router_advertisements(&underlay.interface)?;
         host.tune()?;
         Ok((host, queues))
     }
@@ -178,6 +182,17 @@ impl Host {
     /// Takes away what does not vanish with the device.
     pub(super) fn remove() -> Result<(), SysError> {
         MasqueradeTable::delete(NFT_TABLE).map(|_| ())
+    }
+}
+
+/// A kernel that forwards ignores router advertisements unless told to take them all the same: an
+/// underlay that lives by them would lose its default route.
+fn keep_router_advertisements(underlay: &str) -> Result<(), SysError> {
+    let knob = format!("net/ipv6/conf/{underlay}/accept_ra");
+    match sysctl::get(&knob) {
+        Ok(value) if value == "1" => sysctl::set(&knob, "2"),
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
     }
 }
 

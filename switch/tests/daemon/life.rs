@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use weft_sys::netlink::{link, route};
 use weft_sys::nft::MasqueradeTable;
 
 use super::PEER;
@@ -42,6 +43,54 @@ fn sigterm_leaves_nothing() {
     node.start(&[]);
     let again = node.pod("b", &["10.244.1.2"]);
     assert!(again.space.pings("10.244.1.0"));
+}
+
+#[test]
+fn a_lost_host_interface_is_reported_and_pods_go_on() {
+    if !privileged("a_lost_host_interface_is_reported_and_pods_go_on") {
+        return;
+    }
+    let mut node = Node::new();
+    node.start(&[]);
+    let (a, _b) = (
+        node.pod("a", &["10.244.1.2"]),
+        node.pod("b", &["10.244.1.3"]),
+    );
+    link::delete(&mut node.space.netlink(), "weft0").unwrap();
+    let status = eventually("the loss is reported", || {
+        node.status()
+            .ok()
+            .filter(|status| !status.problems.is_empty())
+    });
+    assert_eq!(status.problems[0].what, "weft0 was deleted");
+    assert!(a.space.pings("10.244.1.3"));
+}
+
+#[test]
+fn the_address_of_the_default_route_serves_unless_another_is_named() {
+    if !privileged("the_address_of_the_default_route_serves_unless_another_is_named") {
+        return;
+    }
+    let mut node = Node::new();
+    let file = node.path("weft.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("address =", "# address =")).unwrap();
+    let (code, said) = node.refusal(&[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(
+        said.contains("there is no default route to take node.address from"),
+        "{said}"
+    );
+    let mut netlink = node.space.netlink();
+    let index = link::index_of(&mut netlink, "u0").unwrap();
+    let gateway = "192.0.2.254".parse().unwrap();
+    route::ensure(
+        &mut netlink,
+        &route::Route::default_via(gateway, index, true),
+    )
+    .unwrap();
+    node.start(&[]);
+    assert_eq!(node.status().unwrap().vtep, Some(NODE_V4.parse().unwrap()));
 }
 
 #[test]
