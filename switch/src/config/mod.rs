@@ -52,7 +52,7 @@ pub struct Config {
     pub manifests: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
-    /// Directory of what survives the daemon.
+    /// Directory of what survives the daemon; nothing does so far.
     pub state: PathBuf,
     /// Where metrics and health are served; `None` turns them off.
     pub metrics: Option<SocketAddr>,

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -55,6 +56,27 @@ fn only_root_and_only_our_messages() {
         said.contains("user 65534 may not talk to the daemon"),
         "{said}"
     );
+}
+
+#[test]
+fn callers_are_bounded() {
+    if !privileged("callers_are_bounded") {
+        return;
+    }
+    let mut node = Node::new();
+    node.start(&[]);
+    let idle: Vec<_> = (0..64)
+        .map(|_| UnixStream::connect(node.socket()).unwrap())
+        .collect();
+    let refused = eventually("the callers are counted", || node.status().err());
+    assert!(
+        refused
+            .to_string()
+            .contains("64 connections are open already"),
+        "{refused}"
+    );
+    drop(idle);
+    eventually("there is room again", || node.status().ok());
 }
 
 #[test]
