@@ -5,11 +5,12 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
 use super::endpoint::{Endpoint, PodRef, Protocol};
 use super::file::Family;
 use super::relay::{self, RelayArgs};
+use crate::cli::Output;
 
 /// A cluster on this machine: nodes and pods as network namespaces.
 #[derive(Debug, Args)]
@@ -93,18 +94,7 @@ pub(crate) enum Verb {
         command: Vec<String>,
     },
     /// Try one connection with real packets; exit code 1 if it is refused
-    Probe {
-        /// namespace/pod, node:NAME or outside
-        from: Endpoint,
-        /// The same, or an IP address
-        to: Endpoint,
-        #[command(flatten)]
-        question: QuestionArgs,
-        #[command(flatten)]
-        lab: LabArg,
-        #[command(flatten)]
-        output: OutputArg,
-    },
+    Probe(ProbeArgs),
     /// Try every pod to every pod with real packets
     Matrix {
         #[command(flatten)]
@@ -115,37 +105,9 @@ pub(crate) enum Verb {
         output: OutputArg,
     },
     /// Compare with `expect:` in lab.yaml; exit code 1 if anything differs
-    Check {
-        /// Also write the results as JUnit XML
-        #[arg(long, value_name = "FILE")]
-        junit: Option<PathBuf>,
-        /// Time for each answer, seconds
-        #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
-        timeout: std::time::Duration,
-        #[command(flatten)]
-        lab: LabArg,
-        #[command(flatten)]
-        output: OutputArg,
-    },
+    Check(CheckArgs),
     /// Make a node's underlay slow and lossy, in both directions
-    Netem {
-        /// The node's name
-        node: String,
-        /// Added to each frame: 20ms, 300us, 1s [default: none]
-        #[arg(long, value_parser = relay::parse_delay, conflicts_with = "clear")]
-        delay: Option<u64>,
-        /// Frames lost, in percent: 1% [default: none]
-        #[arg(long, value_parser = relay::parse_loss, conflicts_with = "clear")]
-        loss: Option<u32>,
-        /// The same seed loses the same frames of a sequence
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Remove the faults
-        #[arg(long)]
-        clear: bool,
-        #[command(flatten)]
-        lab: LabArg,
-    },
+    Netem(NetemArgs),
     /// Answer on the ports of all pods
     #[command(hide = true)]
     Agent {
@@ -156,6 +118,57 @@ pub(crate) enum Verb {
     /// Carry frames over a slow and lossy link
     #[command(hide = true)]
     Relay(RelayArgs),
+}
+
+/// One connection to try.
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    /// namespace/pod, node:NAME or outside
+    pub(crate) from: Endpoint,
+    /// The same, or an IP address
+    pub(crate) to: Endpoint,
+    #[command(flatten)]
+    pub(crate) question: QuestionArgs,
+    #[command(flatten)]
+    pub(crate) lab: LabArg,
+    #[command(flatten)]
+    pub(crate) output: OutputArg,
+}
+
+/// What to compare, and where to write it.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Also write the results as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Time for each answer, seconds
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) timeout: std::time::Duration,
+    #[command(flatten)]
+    pub(crate) lab: LabArg,
+    #[command(flatten)]
+    pub(crate) output: OutputArg,
+}
+
+/// Faults, or none.
+#[derive(Debug, Args)]
+pub(crate) struct NetemArgs {
+    /// The node's name
+    pub(crate) node: String,
+    /// Added to each frame: 20ms, 300us, 1s [default: none]
+    #[arg(long, value_parser = relay::parse_delay, conflicts_with = "clear")]
+    pub(crate) delay: Option<u64>,
+    /// Frames lost, in percent: 1% [default: none]
+    #[arg(long, value_parser = relay::parse_loss, conflicts_with = "clear")]
+    pub(crate) loss: Option<u32>,
+    /// The same seed loses the same frames of a sequence
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Remove the faults
+    #[arg(long)]
+    pub(crate) clear: bool,
+    #[command(flatten)]
+    pub(crate) lab: LabArg,
 }
 
 /// Which lab.
@@ -197,14 +210,6 @@ pub(crate) struct OutputArg {
     /// Form of the answer: table for people, json and yaml for programs
     #[arg(short, long, value_name = "FORM", default_value = "table")]
     pub(crate) output: Output,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    Table,
-    Wide,
-    Json,
-    Yaml,
 }
 
 /// Reads a time such as `1`, `0.5` or `2s`.

@@ -43,6 +43,10 @@ pub(crate) fn sweep(lab: &LabName) -> LabResult<Removed> {
     processes.extend(procs::inside(&ids));
     processes.sort();
     processes.dedup();
+    // All are asked before any is waited for: daemons end at the same time.
+    for id in &processes {
+        id.ask_to_end();
+    }
     for id in processes {
         match id.end() {
             Ok(()) => removed.processes += 1,

@@ -45,6 +45,8 @@ mod time;
 mod up;
 mod verbs;
 mod verdicts;
+mod wanted;
+mod work;
 mod yaml;
 
 #[cfg(test)]

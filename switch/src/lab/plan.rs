@@ -18,6 +18,7 @@ use super::manifest::Document;
 use super::name::{self, LabName};
 use super::place::{self, Placing};
 use super::subnet;
+use super::wanted::Wanted;
 
 /// Everything a lab consists of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -180,7 +181,7 @@ impl Plan {
     }
 
     /// Takes a document in; a pod is handed back for placing.
-    fn sort<'d>(&mut self, document: &'d Document) -> Result<Option<place::Wanted<'d>>, Problem> {
+    fn sort<'d>(&mut self, document: &'d Document) -> Result<Option<Wanted<'d>>, Problem> {
         let object = &document.object;
         let name = object
             .metadata
@@ -192,7 +193,7 @@ impl Plan {
                 self.warn(document, "shares its node's network (hostNetwork), which a lab has no use for");
             }
             "Pod" if object.status.is_over() => self.warn(document, "is left out: it has ended"),
-            "Pod" => return place::Wanted::new(document).map(Some),
+            "Pod" => return Wanted::new(document).map(Some),
             "Namespace" => {
                 if let Err(message) = name::check_label(name) {
                     return Err(document.place.problem(0, message, "name the namespace").field("metadata.name"));

@@ -56,6 +56,12 @@ impl ProcessId {
         self.is_alive() && netns_of(self.pid) == Some(netns)
     }
 
+    /// Asks it to end and does not wait.
+    pub(crate) fn ask_to_end(self) {
+        // Whoever cannot be asked is reported by `end`.
+        let _ = self.handle().signal(process::Signal::Terminate);
+    }
+
     /// Asks it to end, then makes it.
     pub(crate) fn end(self) -> LabResult<()> {
         self.handle().end(PATIENCE)?;

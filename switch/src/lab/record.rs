@@ -161,7 +161,7 @@ pub(crate) struct Lock {
 
 impl Lock {
     /// Waits for its turn.
-    pub(crate) fn take(lab: &LabName) -> LabResult<Self> {
+    fn take(lab: &LabName) -> LabResult<Self> {
         Folder::make(Path::new(ROOT))?;
         let path = Path::new(ROOT).join(format!(".{lab}.lock"));
         let fail = |error: io::Error| LabError::file("lock", &path, &error);
@@ -176,8 +176,11 @@ impl Lock {
         }
     }
 
-    /// Gives the lock back and leaves no file of it; for labs that are gone.
-    pub(crate) fn remove(self) {
+    /// Gives the lock back; with the lab gone, no file of it stays.
+    fn release(self, lab: &LabName) {
+        if super::down::exists(lab).unwrap_or(true) {
+            return;
+        }
         let _ = fs::remove_file(&self.path);
         drop(self.file);
         // Only empty folders go.
@@ -185,5 +188,13 @@ impl Lock {
         if let Some(parent) = Path::new(ROOT).parent() {
             let _ = fs::remove_dir(parent);
         }
+    }
+
+    /// Does something while no other command changes this lab.
+    pub(crate) fn hold<T>(lab: &LabName, work: impl FnOnce() -> LabResult<T>) -> LabResult<T> {
+        let lock = Self::take(lab)?;
+        let result = work();
+        lock.release(lab);
+        result
     }
 }

@@ -86,14 +86,15 @@ pub(crate) fn end(netem: &Netem) -> LabResult<()> {
     netem.process.end()
 }
 
-/// Starts relays that died; their nodes are cut off until then.
-pub(crate) fn heal(plan: &Plan, record: &mut Record, interrupt: &Interrupt) -> LabResult<()> {
+/// Starts relays that died, whose nodes are cut off until then; answers how many.
+pub(crate) fn heal(plan: &Plan, record: &mut Record, interrupt: &Interrupt) -> LabResult<usize> {
     let dead: Vec<(String, Faults)> = record
         .netem
         .iter()
         .filter(|(_, netem)| !netem.process.is_alive())
         .map(|(name, netem)| (name.clone(), netem.faults))
         .collect();
+    let count = dead.len();
     for (name, faults) in dead {
         let Some(node) = plan.node(&name) else {
             record.netem.remove(&name);
@@ -102,7 +103,7 @@ pub(crate) fn heal(plan: &Plan, record: &mut Record, interrupt: &Interrupt) -> L
         let netem = start(plan, node, faults, interrupt)?;
         record.netem.insert(name, netem);
     }
-    Ok(())
+    Ok(count)
 }
 
 fn node_of<'p>(plan: &'p Plan, name: &str) -> LabResult<&'p Node> {

@@ -28,6 +28,9 @@ pub(crate) struct Status {
     name: String,
     nodes: Vec<NodeStatus>,
     pods: Vec<PodStatus>,
+    /// Nothing was looked at: this is what would be.
+    #[serde(skip)]
+    planned: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,6 +89,15 @@ impl Status {
             name: plan.name.to_string(),
             nodes: nodes.collect(),
             pods: pods.collect(),
+            planned: false,
+        }
+    }
+
+    /// The status of a lab that may not exist.
+    pub(crate) fn planned(plan: &Plan) -> Self {
+        Self {
+            planned: true,
+            ..Self::new(plan, &Ready::default())
         }
     }
 
@@ -96,7 +108,11 @@ impl Status {
 
     /// Two tables under the lab's name.
     pub(crate) fn text(&self) -> String {
-        let ready = |ready: bool| if ready { "yes" } else { "NO" }.to_owned();
+        let ready = |ready: bool| match (self.planned, ready) {
+            (true, _) => "planned".to_owned(),
+            (false, true) => "yes".to_owned(),
+            (false, false) => "NO".to_owned(),
+        };
         let mut nodes = Table::new([
             "NODE",
             "KIND",

@@ -19,6 +19,7 @@ use super::expect::Expectation;
 use super::file::Family;
 use super::plan::Plan;
 use super::probe::{self, Outcome, Target};
+use super::progress::Progress;
 use super::resolve::Resolved;
 use super::verdicts::{Checked, Matrix, Pair};
 
@@ -248,6 +249,7 @@ fn all(jobs: &[(String, Target)], limit: Duration) -> LabResult<Vec<Outcome>> {
     for (index, (netns, _)) in jobs.iter().enumerate() {
         by_sender.entry(netns).or_default().push(index);
     }
+    let progress = Progress::start(by_sender.len());
     let work = Mutex::new(by_sender.into_iter());
     let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
     let results: Mutex<Vec<(usize, Outcome)>> = Mutex::new(Vec::new());
@@ -264,6 +266,7 @@ fn all(jobs: &[(String, Target)], limit: Duration) -> LabResult<Vec<Outcome>> {
     };
     let worker = || -> LabResult<()> {
         while let Some((netns, indices)) = next() {
+            progress.step(&format!("probe from {netns}"));
             one(netns, &indices)?;
         }
         Ok(())
@@ -277,6 +280,7 @@ fn all(jobs: &[(String, Target)], limit: Duration) -> LabResult<Vec<Outcome>> {
         }
         Ok(())
     })?;
+    progress.finish();
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(index, _)| *index);
     Ok(results.into_iter().map(|(_, outcome)| outcome).collect())

@@ -3,6 +3,13 @@
 //! Owns plain text tables: columns padded to the widest cell, two spaces between, no colours.
 
 use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
+
+/// Writes to stdout; a reader who has seen enough is no error.
+pub(crate) fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
 
 /// Rows of cells under a heading.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::cli::{LabArg, Output, QuestionArgs, Verb};
+use super::cli::{CheckArgs, LabArg, NetemArgs, ProbeArgs, QuestionArgs, Verb};
 use super::demo;
 use super::down;
 use super::endpoint::{PodRef, Verdict};
@@ -17,12 +17,14 @@ use super::observe;
 use super::plan::Plan;
 use super::record::{self, Lock, Record};
 use super::relay::{self, Faults};
-use super::status::{Ready, Status};
+use super::status::Status;
 use super::survey::{self, Question};
+use super::table::say;
 use super::time::{Interrupt, Stopwatch};
 use super::up::{self, Done};
 use super::verdicts;
 use super::{agent, relay_loop, run, select};
+use crate::cli::Output;
 
 /// The answer is yes, or no.
 fn answer(yes: bool) -> ExitCode {
@@ -36,6 +38,13 @@ fn answer(yes: bool) -> ExitCode {
 impl Verb {
     /// Does it.
     pub(crate) fn run(self) -> LabResult<ExitCode> {
+        // These tell mistakes in files first, and then check more than privileges.
+        if !matches!(
+            self,
+            Self::Plan { .. } | Self::Up { .. } | Self::Demo { .. }
+        ) {
+            up::check_privilege()?;
+        }
         match self {
             Self::Demo { keep, name } => demo::run(&name, keep).map(answer),
             Self::Plan { file, output } => plan(&file.file, output.output),
@@ -47,53 +56,37 @@ impl Verb {
             }
             Self::Exec { lab, pod, command } => exec(&pod, &command, &lab),
             Self::Node { lab, node, command } => on_node(&node, &command, &lab),
-            Self::Probe {
-                from,
-                to,
-                question,
-                lab,
-                output,
-            } => {
-                let record = select::record(lab.name.as_deref())?;
-                let probed = survey::probe(&record.plan, &from, &to, question_of(&question))?;
-                print(output.output, &probed, || probed.text());
-                Ok(answer(probed.verdict == Verdict::Allow))
-            }
+            Self::Probe(args) => probe(&args),
             Self::Matrix {
                 question,
                 lab,
                 output,
-            } => {
-                let record = select::record(lab.name.as_deref())?;
-                let matrix = survey::matrix(&record.plan, question_of(&question))?;
-                print(output.output, &matrix, || matrix.table().to_string());
-                Ok(ExitCode::SUCCESS)
-            }
-            Self::Check {
-                junit,
-                timeout,
-                lab,
-                output,
-            } => check(junit.as_deref(), timeout, &lab, output.output),
-            Self::Netem {
-                node,
-                delay,
-                loss,
-                seed,
-                clear,
-                lab,
-            } => {
-                let faults = Faults {
-                    delay_us: delay.unwrap_or(0),
-                    loss_ppm: loss.unwrap_or(0),
-                    seed,
-                };
-                netem(&node, faults, clear, &lab)
-            }
+            } => matrix(&question, &lab, output.output),
+            Self::Check(args) => check(&args),
+            Self::Netem(args) => netem(&args),
             Self::Agent { state } => agent::run(&state).map(|()| ExitCode::SUCCESS),
             Self::Relay(args) => relay_loop::run(&args).map(|()| ExitCode::SUCCESS),
         }
     }
+}
+
+fn probe(args: &ProbeArgs) -> LabResult<ExitCode> {
+    let record = select::record(args.lab.name.as_deref())?;
+    let probed = survey::probe(
+        &record.plan,
+        &args.from,
+        &args.to,
+        question_of(&args.question),
+    )?;
+    print(args.output.output, &probed, || probed.text());
+    Ok(answer(probed.verdict == Verdict::Allow))
+}
+
+fn matrix(question: &QuestionArgs, lab: &LabArg, form: Output) -> LabResult<ExitCode> {
+    let record = select::record(lab.name.as_deref())?;
+    let matrix = survey::matrix(&record.plan, question_of(question))?;
+    print(form, &matrix, || matrix.table().to_string());
+    Ok(ExitCode::SUCCESS)
 }
 
 fn exec(pod: &PodRef, command: &[String], lab: &LabArg) -> LabResult<ExitCode> {
@@ -148,7 +141,7 @@ fn warn(plan: &Plan) {
 
 fn plan(path: &Path, form: Output) -> LabResult<ExitCode> {
     let plan = read_plan(&LabFile::read(path)?, None)?;
-    let status = Status::new(&plan, &Ready::default());
+    let status = Status::planned(&plan);
     print(form, &status, || status.text());
     Ok(ExitCode::SUCCESS)
 }
@@ -211,7 +204,6 @@ fn tell(done: &Done, watch: Stopwatch) {
 }
 
 fn down_verb(named: Option<&str>, all: bool) -> LabResult<ExitCode> {
-    up::check_host()?;
     let labs = if all {
         down::all()?
     } else {
@@ -222,10 +214,8 @@ fn down_verb(named: Option<&str>, all: bool) -> LabResult<ExitCode> {
     }
     let mut result = Ok(ExitCode::SUCCESS);
     for lab in labs {
-        let lock = Lock::take(&lab)?;
-        match down::sweep(&lab) {
+        match Lock::hold(&lab, || down::sweep(&lab)) {
             Ok(removed) => {
-                lock.remove();
                 if removed.anything() {
                     eprintln!(
                         "lab {lab} is gone: {} processes, {} namespaces; nothing is left",
@@ -250,7 +240,6 @@ fn named_or_only(named: Option<&str>) -> LabResult<LabName> {
 }
 
 fn status(lab: Option<&str>, form: Output) -> LabResult<ExitCode> {
-    up::check_host()?;
     let record = select::record(lab)?;
     let status = Status::new(&record.plan, &observe::ready(&record)?);
     print(form, &status, || status.text());
@@ -263,13 +252,8 @@ fn status(lab: Option<&str>, form: Output) -> LabResult<ExitCode> {
     Ok(answer(status.all_ready()))
 }
 
-fn check(
-    junit: Option<&Path>,
-    limit: std::time::Duration,
-    lab: &LabArg,
-    form: Output,
-) -> LabResult<ExitCode> {
-    let record = select::record(lab.name.as_deref())?;
+fn check(args: &CheckArgs) -> LabResult<ExitCode> {
+    let record = select::record(args.lab.name.as_deref())?;
     if record.plan.expect.is_empty() {
         eprintln!(
             "lab {} expects nothing; add expect: to {}",
@@ -277,13 +261,13 @@ fn check(
             record.file.display()
         );
     }
-    let checked = survey::check(&record.plan, limit)?;
+    let checked = survey::check(&record.plan, args.timeout)?;
     let good = checked.iter().filter(|one| one.holds()).count();
-    if let Some(path) = junit {
+    if let Some(path) = &args.junit {
         let xml = verdicts::junit(record.plan.name.as_str(), &checked);
         record::write(path, &xml)?;
     }
-    print(form, &checked, || {
+    print(args.output.output, &checked, || {
         let misses = if good < checked.len() {
             verdicts::misses(&checked).to_string()
         } else {
@@ -294,38 +278,48 @@ fn check(
     Ok(answer(good == checked.len()))
 }
 
-fn netem(node: &str, faults: Faults, clear: bool, lab: &LabArg) -> LabResult<ExitCode> {
-    up::check_host()?;
-    if !clear && faults.delay_us == 0 && faults.loss_ppm == 0 {
+fn netem(args: &NetemArgs) -> LabResult<ExitCode> {
+    let NetemArgs { node, clear, .. } = args;
+    let faults = Faults {
+        delay_us: args.delay.unwrap_or(0),
+        loss_ppm: args.loss.unwrap_or(0),
+        seed: args.seed,
+    };
+    if !*clear && faults.delay_us == 0 && faults.loss_ppm == 0 {
         return Err(LabError::usage(
             "no fault is named",
             "weft lab netem NODE --delay 20ms --loss 1%, or --clear",
         ));
     }
-    let name = select::lab(lab.name.as_deref())?;
-    let _lock = Lock::take(&name)?;
-    let mut record = select::record(Some(name.as_str()))?;
-    if clear {
-        let had = relay::clear(&mut record, node)?;
-        eprintln!(
-            "{node} has {} faults on its underlay",
-            if had { "no more" } else { "no" }
-        );
-    } else {
-        relay::set(&mut record, node, faults, &Interrupt::install()?)?;
-        eprintln!(
-            "{node}: +{} µs and {:.2}% loss each way",
-            faults.delay_us,
-            f64::from(faults.loss_ppm) / 1e4
-        );
-    }
-    Ok(ExitCode::SUCCESS)
+    let name = select::lab(args.lab.name.as_deref())?;
+    Lock::hold(&name, || {
+        let mut record = select::record(Some(name.as_str()))?;
+        if *clear {
+            let had = relay::clear(&mut record, node)?;
+            eprintln!(
+                "{node} has {} faults on its underlay",
+                if had { "no more" } else { "no" }
+            );
+        } else {
+            relay::set(&mut record, node, faults, &Interrupt::install()?)?;
+            eprintln!(
+                "{node}: +{} µs and {:.2}% loss each way",
+                faults.delay_us,
+                f64::from(faults.loss_ppm) / 1e4
+            );
+        }
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 fn print(form: Output, value: &impl serde::Serialize, text: impl FnOnce() -> String) {
-    match form {
-        Output::Table | Output::Wide => print!("{}", text()),
-        Output::Json => println!("{}", serde_json::to_string(value).unwrap_or_default()),
-        Output::Yaml => print!("{}", serde_saphyr::to_string(value).unwrap_or_default()),
-    }
+    say(&match form {
+        Output::Table | Output::Wide => text(),
+        Output::Json => {
+            serde_json::to_string(value).unwrap_or_default()
+                + "
+"
+        }
+        Output::Yaml => serde_saphyr::to_string(value).unwrap_or_default(),
+    });
 }

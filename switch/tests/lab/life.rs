@@ -256,3 +256,17 @@ fn apply_replaces_pods() {
     );
     gone(&lab);
 }
+
+#[test]
+fn the_demo_holds() {
+    if !may_run("the_demo_holds") {
+        return;
+    }
+    // Its files are not needed: the name alone keeps it apart, and down when the test fails.
+    let lab = Lab::new(LAB, PODS);
+    let answer = super::support::weft(&["lab", "demo", "--name", &lab.name]);
+    assert_eq!(answer.code, 0, "{}{}", answer.out, answer.err);
+    assert!(!answer.out.contains('✗'), "{}", answer.out);
+    assert!(answer.out.lines().count() > 20, "{}", answer.out);
+    assert!(lab.remains().is_empty(), "{:?}", lab.remains());
+}

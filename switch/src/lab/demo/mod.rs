@@ -12,6 +12,7 @@ use super::manifest;
 use super::name::LabName;
 use super::plan::Plan;
 use super::record::Lock;
+use super::table::say;
 use super::time::{Interrupt, Stopwatch};
 use super::up;
 
@@ -48,12 +49,12 @@ pub(crate) fn run(name: &str, keep: bool) -> LabResult<bool> {
     );
     let held = story::tell(&done.record.plan, &interrupt);
     if keep && !matches!(held, Err(LabError::Interrupted)) {
-        println!("\nthe lab stays up; next: weft lab status --lab {name}, weft lab down {name}");
+        say(&format!(
+            "\nthe lab stays up; next: weft lab status --lab {name}, weft lab down {name}\n"
+        ));
         return held;
     }
-    let lock = Lock::take(&name)?;
-    let removed = down::sweep(&name)?;
-    lock.remove();
+    let removed = Lock::hold(&name, || down::sweep(&name))?;
     let what = format!(
         "{} processes and {} namespaces are gone again",
         removed.processes, removed.namespaces

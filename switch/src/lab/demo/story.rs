@@ -11,6 +11,7 @@ use super::super::file::Family;
 use super::super::plan::Plan;
 use super::super::probe::{self, Target};
 use super::super::survey::{self, Question};
+use super::super::table::say;
 use super::super::throughput;
 use super::super::time::Interrupt;
 
@@ -25,71 +26,85 @@ type Shown = Result<String, (String, String)>;
 /// Prints one line.
 pub(super) fn line(good: bool, what: &str, number: &str) {
     let sign = if good { '✓' } else { '✗' };
-    println!("{sign} {what:<58} {number}");
+    say(&format!(
+        "{sign} {what:<58} {number}
+"
+    ));
 }
+
+/// Who pings whom.
+const PAIRS: [(&str, &str, &str); 8] = [
+    ("pod to pod on one node", "shop/frontend", "shop/cart"),
+    ("pod to pod across nodes", "shop/frontend", "shop/backend"),
+    (
+        "weft pod to a pod of the Linux VXLAN node",
+        "shop/backend",
+        "legacy/stock",
+    ),
+    (
+        "pod of the Linux VXLAN node to a weft pod",
+        "legacy/billing",
+        "shop/cart",
+    ),
+    (
+        "node to a pod of another node",
+        "node:node-a",
+        "shop/backend",
+    ),
+    ("node to its own pod", "node:node-b", "shop/backend"),
+    ("pod to its own node", "shop/frontend", "node:node-a"),
+    ("pod to another node", "shop/frontend", "node:node-b"),
+];
+const FAMILIES: [(Family, &str); 2] = [(Family::Ipv4, "IPv4"), (Family::Ipv6, "IPv6")];
 
 /// Shows every promise; answers whether all held.
 pub(super) fn tell(plan: &Plan, interrupt: &Interrupt) -> LabResult<bool> {
-    let pings = [
-        ("pod to pod on one node", "shop/frontend", "shop/cart"),
-        ("pod to pod across nodes", "shop/frontend", "shop/backend"),
-        (
-            "weft pod to a pod of the Linux VXLAN node",
-            "shop/backend",
-            "legacy/stock",
-        ),
-        (
-            "pod of the Linux VXLAN node to a weft pod",
-            "legacy/billing",
-            "shop/cart",
-        ),
-        (
-            "node to a pod of another node",
-            "node:node-a",
-            "shop/backend",
-        ),
-        ("node to its own pod", "node:node-b", "shop/backend"),
-        ("pod to its own node", "shop/frontend", "node:node-a"),
-        ("pod to another node", "shop/frontend", "node:node-b"),
-    ];
-    let mut all = true;
-    let mut show = |what: &str, shown: Shown| -> LabResult<()> {
-        interrupt.check()?;
-        all &= shown.is_ok();
-        match shown {
-            Ok(number) => line(true, what, &number),
-            Err((why, look)) => println!("✗ {what}: {why}; look at: {look}"),
-        }
-        Ok(())
+    let mut story = Story {
+        interrupt,
+        all: true,
     };
-    for (what, from, to) in pings {
-        for (family, label) in [(Family::Ipv4, "IPv4"), (Family::Ipv6, "IPv6")] {
-            show(&format!("{what}, {label}"), ping(plan, from, to, family))?;
+    for (what, from, to) in PAIRS {
+        for (family, label) in FAMILIES {
+            story.show(&format!("{what}, {label}"), || ping(plan, from, to, family))?;
         }
     }
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        for (family, label) in [(Family::Ipv4, "IPv4"), (Family::Ipv6, "IPv6")] {
-            show(
-                &format!("every pod to every pod, {protocol} over {label}"),
-                everybody(plan, protocol, family),
-            )?;
+        for (family, label) in FAMILIES {
+            let what = format!("every pod to every pod, {protocol} over {label}");
+            story.show(&what, || everybody(plan, protocol, family))?;
         }
     }
-    for (family, label) in [(Family::Ipv4, "IPv4"), (Family::Ipv6, "IPv6")] {
-        show(
-            &format!("pod to outside, which sees the node, {label}"),
-            outside(plan, "shop/frontend", family),
-        )?;
+    for (family, label) in FAMILIES {
+        let what = format!("pod to outside, which sees the node, {label}");
+        story.show(&what, || outside(plan, "shop/frontend", family))?;
     }
-    show(
-        "TCP across nodes, one stream",
-        stream(plan, "shop/frontend", "shop/backend"),
-    )?;
-    show(
-        "TCP from weft to the Linux VXLAN node, one stream",
-        stream(plan, "shop/frontend", "legacy/stock"),
-    )?;
-    Ok(all)
+    story.show("TCP across nodes, one stream", || {
+        stream(plan, "shop/frontend", "shop/backend")
+    })?;
+    story.show("TCP to the Linux VXLAN node, one stream", || {
+        stream(plan, "shop/frontend", "legacy/stock")
+    })?;
+    Ok(story.all)
+}
+
+/// The lines so far.
+struct Story<'i> {
+    interrupt: &'i Interrupt,
+    all: bool,
+}
+
+impl Story<'_> {
+    fn show(&mut self, what: &str, shown: impl FnOnce() -> Shown) -> LabResult<()> {
+        self.interrupt.check()?;
+        match shown() {
+            Ok(number) => line(true, what, &number),
+            Err((why, look)) => {
+                self.all = false;
+                say(&format!("✗ {what}: {why}; look at: {look}\n"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A failure of the lab itself, as a line.
