@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use weft_encap::Ecn;
-use weft_policy::{Epoch, Span};
+use weft_policy::{Direction, Epoch, Lookup, Sighting, Span};
 use weft_switch::path::{Fate, PortId, TablesBuilder};
 use weft_wire::build::{self, TcpSpec};
-use weft_wire::{IpProtocol, TcpFlags, VnetHeader};
+use weft_wire::{IpProtocol, Parsed, TcpFlags, VnetHeader, parse};
 
 use crate::world::*;
 
@@ -295,10 +295,13 @@ fn one_nodes_tunnel_packet_is_the_others() {
 
 #[test]
 fn padding_does_not_travel() {
-    let mut frame = POD.says().ipv4(POD.v4(), REMOTE.v4()).udp(1, 2, b"");
-    let len = frame.len();
-    frame.resize(60, 0xee);
-    assert_eq!(World::new().pod_sends(POD, &frame).only_send().len(), len);
+    let padded = |frame: &[u8]| [frame, &[0xee; 20]].concat();
+    let out = POD.says().ipv4(POD.v4(), REMOTE.v4()).udp(1, 2, b"");
+    let outcome = World::new().pod_sends(POD, &padded(&out));
+    assert_eq!(outcome.only_send().len(), out.len());
+    let into = inner().ipv6(REMOTE.v6(), POD.v6()).udp(1, 2, b"");
+    let outcome = World::new().peer_sends(&padded(&into));
+    assert_eq!(outcome.only_write().len(), into.len());
 }
 
 /// The sender's last queue is where answers are written, whoever carries them.
@@ -354,16 +357,34 @@ fn both_policies_of_local_traffic_share_one_connection() {
     assert_eq!(world.conntrack.len(), 1);
 }
 
-/// A new epoch decides every live connection anew and keeps it.
+/// A new epoch decides every live connection anew, on both sides, and keeps it.
 #[test]
 fn connections_survive_a_publication() {
     let mut world = World::new();
     let frame = POD.says().ipv4(POD.v4(), OTHER.v4()).udp(4000, 53, b"who");
-    world.pod_sends(POD, &frame);
-    world.tables.epoch = Epoch(2);
-    let outcome = world.pod_sends(POD, &frame);
-    assert_eq!(outcome.fate, Fate::ToPod(OTHER.id()));
-    assert_eq!(world.conntrack.len(), 1);
+    let Ok(Parsed::Ip(packet)) = parse(&frame) else {
+        panic!("not IP")
+    };
+    for epoch in [Epoch(1), Epoch(2)] {
+        world.tables.epoch = epoch;
+        let outcome = world.pod_sends(POD, &frame);
+        assert_eq!(outcome.fate, Fate::ToPod(OTHER.id()));
+        assert_eq!(world.conntrack.len(), 1);
+        for side in [Direction::Egress, Direction::Ingress] {
+            let now = world.now;
+            let sighting = Sighting {
+                side,
+                epoch,
+                worker: 0,
+                now,
+            };
+            let known = world.conntrack.lookup(&packet, sighting);
+            assert!(
+                matches!(known, Lookup::Known { .. }),
+                "{side:?} in {epoch:?}: {known:?}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -251,6 +251,50 @@ fn an_empty_pool_cuts_nothing() {
     }
 }
 
+/// A frame that came without room for the tunnel's headers is dropped whole.
+#[test]
+fn a_frame_without_headroom_is_dropped_with_its_fragments() {
+    for len in [10, 4000] {
+        let frame = v4(REMOTE.v4())
+            .dont_fragment(false)
+            .udp(1, 2, &vec![0; len]);
+        let fate = World::new().send_without_headroom(Door::Pod(POD), &frame);
+        assert_eq!(fate, Fate::Drop(R::NoBuffer), "{len} bytes");
+    }
+}
+
+/// One example per reason and moment, so that a flood of drops costs no more than that.
+#[test]
+fn an_example_is_the_first_of_its_moment() {
+    let mut world = World::new();
+    let mut example = |from: Station, to: Station| {
+        world.pod_sends(from, &from.says().ipv4(to.v4(), to.v4()).udp(1, 2, b""));
+        let source = world
+            .path
+            .examples()
+            .last(R::SpoofedIpv4)
+            .unwrap()
+            .flow
+            .unwrap()
+            .src;
+        world.pass(weft_policy::Span::from_millis(u64::from(
+            to.port == OTHER.port,
+        )));
+        source
+    };
+    assert_eq!(example(POD, NARROW), IpAddr::V4(NARROW.v4()));
+    assert_eq!(
+        example(POD, OTHER),
+        IpAddr::V4(NARROW.v4()),
+        "the same moment"
+    );
+    assert_eq!(
+        example(POD, OTHER),
+        IpAddr::V4(OTHER.v4()),
+        "another moment"
+    );
+}
+
 #[test]
 fn an_example_says_who_sent_what() {
     let mut world = World::new();

@@ -319,6 +319,7 @@ fn errors_are_limited_per_port_and_for_the_tunnel() {
         .map(|_| world.peer_sends(&through_tunnel).delta.icmp_sent)
         .sum();
     assert_eq!(sent_back, 20, "the tunnel has its own");
+    assert_eq!(sent(&mut world, HOST, 5), 5, "and so has the host");
     world.pass(Span::from_millis(10));
     assert_eq!(sent(&mut world, POD, 10), 1, "one per 10 ms afterwards");
 }

@@ -324,10 +324,24 @@ impl World {
         fate
     }
 
+    /// Sends a frame that begins at its buffer's first byte.
+    pub(crate) fn send_without_headroom(&mut self, door: Door, bytes: &[u8]) -> Fate {
+        let mut frame = self.out.pool.take().expect("a free frame");
+        frame.prepend(weft_wire::HEADROOM).expect("all of it");
+        assert!(frame.copy_from(bytes));
+        let fate = self.enter(door, frame);
+        self.recycle();
+        fate
+    }
+
     fn feed(&mut self, door: Door, bytes: &[u8], vnet: VnetHeader) -> Fate {
-        let mut frame: Frame = self.out.pool.take().expect("a free frame");
+        let mut frame = self.out.pool.take().expect("a free frame");
         assert!(frame.copy_from(bytes));
         frame.vnet = vnet;
+        self.enter(door, frame)
+    }
+
+    fn enter(&mut self, door: Door, frame: Frame) -> Fate {
         let mut turn = self.path.turn(&self.tables, self.now, &mut self.out);
         match door {
             Door::Pod(station) => turn.on_pod_frame(station.id(), frame),
