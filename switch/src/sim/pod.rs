@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{icmp, tcp, udp};
 use smoltcp::time::Instant as StackTime;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
@@ -17,6 +16,7 @@ use weft_policy::Moment;
 use weft_wire::icmp::IcmpMessage;
 use weft_wire::{Arp, ArpOperation, Parsed, Transport, build};
 
+use super::device::Wire;
 use crate::path::{GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, PortEntry, PortId};
 
 /// Bytes of a TCP socket's buffer in each direction.
@@ -42,15 +42,6 @@ struct Stack {
     interface: Interface,
     sockets: SocketSet<'static>,
     seed: u64,
-}
-
-/// The two directions of the pod's interface.
-#[derive(Debug)]
-struct Wire {
-    incoming: VecDeque<Vec<u8>>,
-    outgoing: VecDeque<Vec<u8>>,
-    /// The largest IP packet the stack sends.
-    mtu: usize,
 }
 
 impl std::fmt::Debug for Pod {
@@ -313,43 +304,4 @@ fn permanent_neighbor(frame: &[u8]) -> Option<Vec<u8>> {
 
 fn stack_time(now: Moment) -> StackTime {
     StackTime::from_micros(i64::try_from(now.as_nanos() / 1000).unwrap_or(i64::MAX))
-}
-
-struct Received(Vec<u8>);
-struct Sender<'a>(&'a mut VecDeque<Vec<u8>>);
-
-impl RxToken for Received {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
-        read(&self.0)
-    }
-}
-
-impl TxToken for Sender<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, write: F) -> R {
-        let mut frame = vec![0; len];
-        let result = write(&mut frame);
-        self.0.push_back(frame);
-        result
-    }
-}
-
-impl Device for Wire {
-    type RxToken<'a> = Received;
-    type TxToken<'a> = Sender<'a>;
-
-    fn receive(&mut self, _: StackTime) -> Option<(Received, Sender<'_>)> {
-        let frame = self.incoming.pop_front()?;
-        Some((Received(frame), Sender(&mut self.outgoing)))
-    }
-
-    fn transmit(&mut self, _: StackTime) -> Option<Sender<'_>> {
-        Some(Sender(&mut self.outgoing))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 14 + self.mtu;
-        capabilities
-    }
 }
