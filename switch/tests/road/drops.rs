@@ -251,6 +251,18 @@ fn an_empty_pool_cuts_nothing() {
     }
 }
 
+/// What waits to be sent never grows past the pool's frames.
+#[test]
+fn frames_beyond_the_pool_are_dropped() {
+    for frame in [v4(OTHER.v4()), v4(REMOTE.v4()), v4(GATEWAY_V4)] {
+        let mut world = World::with(tables(&[HOST, POD, OTHER]), 2, 64);
+        let frame = frame.icmp_echo_request(1, 1, b"");
+        let fates = world.send_strangers(Door::Pod(POD), &frame, 3);
+        assert!(!fates[..2].contains(&Fate::Drop(R::NoBuffer)));
+        assert_eq!(fates[2], Fate::Drop(R::NoBuffer));
+    }
+}
+
 /// A frame that came without room for the tunnel's headers is dropped whole.
 #[test]
 fn a_frame_without_headroom_is_dropped_with_its_fragments() {

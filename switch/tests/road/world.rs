@@ -334,6 +334,18 @@ impl World {
         fate
     }
 
+    /// Sends frames that are not the pool's own, all in one turn.
+    pub(crate) fn send_strangers(&mut self, door: Door, bytes: &[u8], count: usize) -> Vec<Fate> {
+        let fates = (0..count).map(|_| {
+            let mut frame = Frame::with_capacity(9000);
+            assert!(frame.copy_from(bytes));
+            self.enter(door, frame)
+        });
+        let fates = fates.collect();
+        self.recycle();
+        fates
+    }
+
     fn feed(&mut self, door: Door, bytes: &[u8], vnet: VnetHeader) -> Fate {
         let mut frame = self.out.pool.take().expect("a free frame");
         assert!(frame.copy_from(bytes));
