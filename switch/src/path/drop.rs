@@ -164,8 +164,8 @@ drop_reasons! {
         "The IPv6 source is neither the port's nor its link-local address."
         "A pod that forges or routes for others; find it in the last example.";
     SpoofedHost "spoofed_host" Egress Path
-        "The host sent a local pod's address, or an address outside its podCIDRs towards a peer."
-        "Look for NAT or routes on the node that bypass weft0.";
+        "The host sent a pod's address, or an address outside its podCIDRs towards a peer."
+        "Somebody outside forges pod addresses, or NAT or routes on the node bypass weft0.";
     Multicast "multicast" Both Path
         "A multicast or broadcast destination; the pod network has none."
         "Harmless noise (MLD, mDNS); a program that needs multicast will not work here.";

@@ -9,9 +9,10 @@ use weft_wire::ethernet::EthernetFrame;
 use weft_wire::{Headers, ndp::NeighborSolicit};
 
 use super::drop::DropReason;
+use super::forward::Location;
 use super::martian::{self, Kind};
 use super::neighbor;
-use super::ports::{PortEntry, PortKind};
+use super::ports::{PortEntry, PortId, PortKind};
 use super::tables::{GATEWAY_MAC, Node, Peer, Tables};
 
 /// The source MAC is the port's, the destination the gateway's or a group's (of which only
@@ -29,7 +30,8 @@ pub(super) fn check_macs(frame: &[u8], port: &PortEntry) -> Result<(), DropReaso
 }
 
 /// The source address is the port's own, global or link-local; the host may speak for
-/// anybody but this node's pods.
+/// anybody outside the pod network. Pods never send through the host's routing: a packet that
+/// comes from there with a pod's address was let in from outside.
 pub(super) fn check_source(
     frame: &[u8],
     packet: &Headers,
@@ -49,8 +51,12 @@ pub(super) fn check_source(
     match port.kind {
         PortKind::Pod if source.is_ipv4() => Err(DropReason::SpoofedIpv4),
         PortKind::Pod => Err(DropReason::SpoofedIpv6),
-        PortKind::Host if tables.forward().is_own(source) => Err(DropReason::SpoofedHost),
-        PortKind::Host => Ok(()),
+        PortKind::Host => match tables.forward().locate(source) {
+            Location::Outside | Location::Port(PortId::HOST) => Ok(()),
+            Location::Port(_) | Location::Vacant | Location::Peer(_) => {
+                Err(DropReason::SpoofedHost)
+            }
+        },
     }
 }
 

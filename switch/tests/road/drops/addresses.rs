@@ -82,6 +82,11 @@ pub(super) fn addresses() -> Vec<Case> {
             R::SpoofedHost,
         ),
         host(
+            "the host as a pod of a peer",
+            HOST.says().ipv4(REMOTE.v4(), OTHER.v4()).udp(1, 2, b""),
+            R::SpoofedHost,
+        ),
+        host(
             "outside to a peer without masquerade",
             HOST.says().ipv4(OUTSIDE, REMOTE.v4()).udp(1, 2, b""),
             R::SpoofedHost,
