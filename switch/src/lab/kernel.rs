@@ -2,9 +2,11 @@
 //!
 //! Owns nodes of `kind: kernel`: the kernel's VXLAN device without learning, and for every other
 //! node what flannel installs: a permanent neighbour (base of its podCIDR → its VTEP MAC), an FDB entry
-//! (that MAC → its underlay address) and a route (its podCIDR via that base). Pods hang off a bridge.
+//! (that MAC → its underlay address) and a route (its podCIDR via that base). Pods have a routed veth pair
+//! each, with permanent neighbours at both ends: nobody asks for anybody, and the kernel's neighbour
+//! table, one for all namespaces, does not fill up.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd as _;
 
 use ipnetwork::IpNetwork;
@@ -18,10 +20,13 @@ use super::fabric::UPLINK;
 use super::file::Family;
 use super::name::{stable_hash, stable_mac};
 use super::plan::{Node, Plan, Pod};
-use super::subnet;
+use super::pods::IFNAME;
 
-/// The bridge that pods of a kernel node hang off.
-const POD_BRIDGE: &str = "cni0";
+/// The gateway of every pod, as on weft nodes; it exists on no interface.
+const GATEWAYS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 1, 1)),
+    IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)),
+];
 const TABLE: &str = "weft-lab";
 /// TTL of outer packets, as Linux sends its own.
 const OUTER_TTL: u8 = 64;
@@ -71,7 +76,7 @@ pub(crate) fn configure(plan: &Plan, node: &Node) -> LabResult<()> {
     for peer in plan.nodes.iter().filter(|peer| peer.name != node.name) {
         learn(plan, peer, &mut netlink, vxlan)?;
     }
-    bridge(plan, node, &mut netlink)?;
+    own_cidrs(node, &mut netlink)?;
     masquerade(plan, node, &netns)
 }
 
@@ -149,8 +154,7 @@ pub(crate) fn is_configured(plan: &Plan, node: &Node) -> LabResult<bool> {
         entries.iter().any(|e| e.mac == mac && e.remote == remote)
     };
     let peers = plan.nodes.iter().filter(|peer| peer.name != node.name);
-    let bridge = link::get(&mut netlink, POD_BRIDGE)?.is_some_and(|bridge| bridge.up);
-    Ok(fits && bridge && peers.clone().all(|peer| knows(&peer)) && entries.len() == peers.count())
+    Ok(fits && peers.clone().all(|peer| knows(&peer)) && entries.len() == peers.count())
 }
 
 /// Whether a kernel node has its VXLAN device, as planned or not.
@@ -158,27 +162,11 @@ pub(crate) fn has_device(plan: &Plan, node: &Node) -> LabResult<bool> {
     super::fabric::has_link(&node.member.netns, &device(plan))
 }
 
-fn bridge(plan: &Plan, node: &Node, netlink: &mut Netlink) -> LabResult<()> {
-    let index = link::ensure_bridge(netlink, POD_BRIDGE)?;
-    let mtu = Some(plan.underlay.pod_mtu());
-    link::change(
-        netlink,
-        index,
-        &link::Change {
-            up: Some(true),
-            mtu,
-            ..link::Change::default()
-        },
-    )?;
+/// Addresses of the node's podCIDRs that no pod has are unreachable, and do not leave the node.
+fn own_cidrs(node: &Node, netlink: &mut Netlink) -> LabResult<()> {
     for cidr in &node.pod_cidrs {
-        let address = addr::Address::new(index, subnet::offset(*cidr, 1), cidr.prefix());
-        addr::ensure(
-            netlink,
-            &addr::Address {
-                no_dad: true,
-                ..address
-            },
-        )?;
+        let nowhere = route::Route::new(cidr.network(), cidr.prefix(), route::Hop::Unreachable);
+        route::ensure(netlink, &nowhere)?;
     }
     Ok(())
 }
@@ -195,7 +183,7 @@ fn masquerade(plan: &Plan, node: &Node, netns: &Netns) -> LabResult<()> {
             .flat_map(|n| &n.pod_cidrs)
             .map(prefix)
             .collect(),
-        exclude_interfaces: vec![POD_BRIDGE.to_owned()],
+        exclude_interfaces: Vec::new(),
     };
     Ok(netns.run(|| table.install())??)
 }
@@ -210,28 +198,19 @@ fn pod_port(pod: &Pod) -> String {
 
 /// Joins a pod's namespace to its kernel node.
 pub(crate) fn join_pod(plan: &Plan, node: &Node, pod: &Pod, netns: &Netns) -> LabResult<()> {
-    let node_netns = Netns::open(&node.member.netns)?;
-    let mut outside = Netlink::open_in(&node_netns)?;
+    let mut outside = Netlink::open_in(&Netns::open(&node.member.netns)?)?;
     let mut inside = Netlink::open_in(netns)?;
     let port = pod_port(pod);
-    if link::get(&mut inside, "eth0")?.is_none() {
+    if link::get(&mut inside, IFNAME)?.is_none() {
         link::delete(&mut outside, &port)?;
-        link::add_veth(&mut outside, &port, "eth0", Some(netns.as_fd()))?;
+        link::add_veth(&mut outside, &port, IFNAME, Some(netns.as_fd()))?;
     }
-    let mtu = Some(plan.underlay.pod_mtu());
-    let up = link::Change {
-        up: Some(true),
-        mtu,
-        ..link::Change::default()
-    };
-    let master = Some(link::index_of(&mut outside, POD_BRIDGE)?);
-    let index = link::index_of(&mut outside, &port)?;
-    link::change(&mut outside, index, &link::Change { master, ..up })?;
-    let eth0 = link::index_of(&mut inside, "eth0")?;
-    let mac = Some(stable_mac(&pod.netns));
-    link::change(&mut inside, eth0, &link::Change { mac, ..up })?;
-    for (cidr, ip) in node.pod_cidrs.iter().zip(&pod.addresses) {
-        let address = addr::Address::new(eth0, *ip, cidr.prefix());
+    let mtu = plan.underlay.pod_mtu();
+    let here = End::up(&mut outside, &port, stable_mac(&port), mtu)?;
+    let there = End::up(&mut inside, IFNAME, stable_mac(&pod.netns), mtu)?;
+    for ip in &pod.addresses {
+        let host = if ip.is_ipv4() { 32 } else { 128 };
+        let address = addr::Address::new(there.index, *ip, host);
         addr::ensure(
             &mut inside,
             &addr::Address {
@@ -239,11 +218,51 @@ pub(crate) fn join_pod(plan: &Plan, node: &Node, pod: &Pod, netns: &Netns) -> La
                 ..address
             },
         )?;
-        let gateway = subnet::offset(*cidr, 1);
-        route::ensure(
-            &mut inside,
-            &route::Route::default_via(gateway, eth0, false),
-        )?;
+        for gateway in GATEWAYS.iter().filter(|g| g.is_ipv4() == ip.is_ipv4()) {
+            there.knows(&mut inside, *gateway, here.mac)?;
+            let default = route::Route::default_via(*gateway, there.index, true);
+            route::ensure(&mut inside, &default)?;
+        }
+        here.knows(&mut outside, *ip, there.mac)?;
+        let mut to_pod = route::Route::new(*ip, host, route::Hop::Link { index: here.index });
+        to_pod.source = node
+            .pod_cidrs
+            .iter()
+            .find(|c| c.contains(*ip))
+            .map(IpNetwork::network);
+        route::ensure(&mut outside, &to_pod)?;
     }
     Ok(())
+}
+
+/// One end of a pod's veth pair.
+struct End {
+    index: u32,
+    mac: [u8; 6],
+}
+
+impl End {
+    fn up(netlink: &mut Netlink, name: &str, mac: [u8; 6], mtu: u32) -> LabResult<Self> {
+        let index = link::index_of(netlink, name)?;
+        let change = link::Change {
+            up: Some(true),
+            mtu: Some(mtu),
+            mac: Some(mac),
+            ..link::Change::default()
+        };
+        link::change(netlink, index, &change)?;
+        Ok(Self { index, mac })
+    }
+
+    /// Makes a neighbour on this link permanent.
+    fn knows(&self, netlink: &mut Netlink, ip: IpAddr, mac: [u8; 6]) -> LabResult<()> {
+        Ok(neigh::ensure(
+            netlink,
+            &neigh::Neighbor {
+                index: self.index,
+                ip,
+                mac,
+            },
+        )?)
+    }
 }

@@ -120,9 +120,11 @@ pub(crate) fn read(paths: &[ManifestPath], named_in: &Path) -> LabResult<Vec<Doc
             Err(message) => return Err(LabError::usage(message, "correct the path after -f")),
         };
         for file in files {
-            let parsed = yaml::read(&file).and_then(|text| parse(&file, &text));
-            match parsed {
-                Ok(found) => documents.extend(found),
+            match yaml::read(&file).and_then(|text| Ok((parse(&file, &text)?, text))) {
+                Ok((found, text)) => {
+                    documents.extend(found);
+                    problems.extend(refused(&file, &text));
+                }
                 Err(problem) => problems.push(problem),
             }
         }
@@ -132,6 +134,16 @@ pub(crate) fn read(paths: &[ManifestPath], named_in: &Path) -> LabResult<Vec<Doc
     } else {
         Err(LabError::Input(problems))
     }
+}
+
+/// What a daemon would say against this file, told before one is started.
+fn refused(path: &Path, text: &str) -> Vec<Problem> {
+    let errors = crate::cluster::parse(text).err().unwrap_or_default();
+    let problem = |error: crate::cluster::ManifestError| {
+        let line = u64::try_from(error.line).unwrap_or(0);
+        Problem::new(path, error.to_string(), "correct the object").at(line)
+    };
+    errors.into_iter().map(problem).collect()
 }
 
 /// The YAML and JSON files of a folder in order of name, or the file itself.

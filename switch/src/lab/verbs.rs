@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::cli::{CheckArgs, LabArg, NetemArgs, ProbeArgs, QuestionArgs, Verb};
+use super::daemon;
 use super::demo;
 use super::down;
 use super::endpoint::{PodRef, Verdict};
 use super::error::{LabError, LabResult};
-use super::file::{LabFile, ManifestPath};
+use super::file::{LabFile, ManifestPath, NodeKind};
 use super::manifest;
 use super::name::{self, LabName};
 use super::observe;
@@ -160,6 +161,19 @@ fn up_verb(path: &Path, replace: bool) -> LabResult<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the daemons complain about, each thing once.
+fn complaints(plan: &Plan) -> Vec<String> {
+    let nodes = plan.nodes_of(NodeKind::Weft);
+    let told = nodes.filter_map(|node| daemon::connect(plan, node).ok()?.status().ok());
+    let problems = told.flat_map(|status| status.problems);
+    let mut lines: Vec<String> = problems
+        .map(|problem| format!("{} ({}); {}", problem.what, problem.place, problem.next))
+        .collect();
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
 fn apply(paths: &[PathBuf], lab: &LabArg) -> LabResult<ExitCode> {
     let name = select::lab(lab.name.as_deref())?;
     let paths: Vec<ManifestPath> = paths
@@ -183,6 +197,9 @@ fn apply(paths: &[PathBuf], lab: &LabArg) -> LabResult<ExitCode> {
 
 fn tell(done: &Done, watch: Stopwatch) {
     let plan = &done.record.plan;
+    for complaint in complaints(plan) {
+        eprintln!("warning: {complaint}");
+    }
     let size = format!("{} nodes, {} pods", plan.nodes.len(), plan.pods.len());
     if done.steps == 0 {
         eprintln!(

@@ -11,7 +11,7 @@ use super::support::{Lab, may_run, weft};
 
 const KERNEL: &str =
     "name: {name}\nnodes: [ { name: k, kind: kernel } ]\nmanifests: [ pods.yaml ]\n";
-const POD: &str = "kind: Pod\nmetadata: { name: a }\nspec: { containers: [ { ports: [ { containerPort: 80 } ] } ] }\n";
+const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: { name: a }\nspec: { containers: [ { ports: [ { containerPort: 80 } ] } ] }\n";
 
 #[test]
 fn wrong_files_exit_2_with_the_line() {
@@ -38,7 +38,7 @@ fn wrong_files_exit_2_with_the_line() {
     assert!(
         answer
             .err
-            .contains("pods.yaml:3: status.podIPs: 10.1.2.3 is in no node's podCIDR"),
+            .contains("pods.yaml:4: status.podIPs: 10.1.2.3 is in no node's podCIDR"),
         "{}",
         answer.err
     );
