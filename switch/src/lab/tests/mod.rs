@@ -288,3 +288,20 @@ fn status_json_is_the_documented_form() {
         )
     );
 }
+
+#[test]
+fn the_example_in_the_documentation_is_a_lab() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/two-nodes");
+    let file = LabFile::read(&folder.join("lab.yaml")).unwrap();
+    let documents = manifest::read(&file.manifests, &file.path).unwrap();
+    let plan = Plan::new(&file, &documents, None).unwrap();
+    assert_eq!(
+        (plan.nodes.len(), plan.pods.len(), plan.expect.len()),
+        (3, 3, 7)
+    );
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+    assert_eq!(
+        plan.namespaces["shop"]["metadata"]["labels"]["team"],
+        "shop"
+    );
+}
