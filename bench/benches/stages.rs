@@ -26,6 +26,7 @@ fn bench(criterion: &mut Criterion) {
             .measurement_time(Duration::from_secs(2));
         for mut case in cases {
             let name = case.name().to_owned();
+            case.prepare();
             group.bench_function(name, |bencher| {
                 bencher.iter_custom(|iterations| time(&mut case, iterations));
             });

@@ -12,23 +12,35 @@ mod roads;
 
 use std::fmt;
 
+/// The work of that many frames.
+type Work = Box<dyn FnMut(u64)>;
+
 /// One stage at work on one kind of frame.
 pub struct Case {
     name: String,
-    run: Box<dyn FnMut(u64)>,
+    prepare: Box<dyn Fn() -> Work>,
+    work: Option<Work>,
 }
 
 impl Case {
-    /// A case whose `frame` does the work of exactly one frame.
-    pub fn new(name: impl Into<String>, mut frame: impl FnMut() + 'static) -> Self {
-        let run = move |frames| {
-            for _ in 0..frames {
-                frame();
-            }
+    /// A case for which `prepare` makes tables and frames, and a closure that does the work of
+    /// exactly one frame.
+    pub fn new<F: FnMut() + 'static>(
+        name: impl Into<String>,
+        prepare: impl Fn() -> F + 'static,
+    ) -> Self {
+        let prepare = move || -> Work {
+            let mut frame = prepare();
+            Box::new(move |frames| {
+                for _ in 0..frames {
+                    frame();
+                }
+            })
         };
         Self {
             name: name.into(),
-            run: Box::new(run),
+            prepare: Box::new(prepare),
+            work: None,
         }
     }
 
@@ -38,9 +50,14 @@ impl Case {
         &self.name
     }
 
+    /// Makes tables and frames, if that was not done yet.
+    pub fn prepare(&mut self) {
+        self.run(0);
+    }
+
     /// Does the work of that many frames.
     pub fn run(&mut self, frames: u64) {
-        (self.run)(frames);
+        (self.work.get_or_insert_with(&self.prepare))(frames);
     }
 }
 

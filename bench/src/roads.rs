@@ -90,49 +90,65 @@ pub(crate) fn unusual() -> Vec<Case> {
         to_peer,
     ));
     cases.push(reset());
+    cases.push(tick());
     cases
 }
 
 /// Every frame is the same one, 10 ms after the last: no error is held back by the rate limit.
 fn case(name: String, door: Door, bytes: Vec<u8>, expected: Expected) -> Case {
-    let mut worker = Worker::default();
-    worker.load(&bytes);
-    let fate = worker.meet(door, &bytes);
-    assert!(fate.is_some_and(expected), "{name} meets {fate:?}");
     Case::new(name, move || {
-        worker.pass(Span::from_millis(10));
-        worker.meet(door, &bytes);
+        let bytes = bytes.clone();
+        let mut worker = Worker::default();
+        worker.load(&bytes);
+        let fate = worker.meet(door, &bytes);
+        assert!(fate.is_some_and(expected), "the frame meets {fate:?}");
+        move || {
+            worker.pass(Span::from_millis(10));
+            worker.meet(door, &bytes);
+        }
     })
 }
 
 /// Every frame begins a flow, and housekeeping forgets flows as they expire, ten times a second.
 fn new_flow(name: String, talk: Talk) -> Case {
-    let mut worker = Worker::default();
-    let mut bytes = talk.udp(64);
-    worker.load(&bytes);
-    let at = if talk.family == Family::V4 { 34 } else { 54 };
-    let mut source: u16 = 0;
     Case::new(name, move || {
-        source = source.wrapping_add(1);
-        bytes[at..at + 2].copy_from_slice(&source.to_be_bytes());
-        worker.pass(Span::from_millis(10));
-        worker.meet(Door::Port(POD.port()), &bytes);
-        if source.is_multiple_of(10) {
-            worker.tick();
+        let mut worker = Worker::default();
+        let mut bytes = talk.udp(64);
+        worker.load(&bytes);
+        let at = if talk.family == Family::V4 { 34 } else { 54 };
+        let mut source: u16 = 0;
+        move || {
+            source = source.wrapping_add(1);
+            bytes[at..at + 2].copy_from_slice(&source.to_be_bytes());
+            worker.pass(Span::from_millis(10));
+            worker.meet(Door::Port(POD.port()), &bytes);
+            if source.is_multiple_of(10) {
+                worker.tick();
+            }
         }
     })
 }
 
 /// A connection that opens and is reset, again and again.
 fn reset() -> Case {
-    let talk = Talk::out_of_pod(POD, NEIGHBOR, Family::V4);
-    let frames = [TcpFlags::SYN, TcpFlags::RST].map(|flags| talk.tcp(flags));
-    let mut worker = Worker::default();
-    worker.load(&frames[0]);
-    let mut next = 0;
-    Case::new("tcp-reset/ipv4", move || {
-        worker.meet(Door::Port(POD.port()), &frames[next % 2]);
-        next += 1;
+    Case::new("tcp-reset/ipv4", || {
+        let talk = Talk::out_of_pod(POD, NEIGHBOR, Family::V4);
+        let frames = [TcpFlags::SYN, TcpFlags::RST].map(|flags| talk.tcp(flags));
+        let mut worker = Worker::default();
+        worker.load(&frames[0]);
+        let mut next = 0;
+        move || {
+            worker.meet(Door::Port(POD.port()), &frames[next % 2]);
+            next += 1;
+        }
+    })
+}
+
+/// Housekeeping of a worker that has nothing to forget.
+fn tick() -> Case {
+    Case::new("tick", || {
+        let mut worker = Worker::default();
+        move || worker.tick()
     })
 }
 

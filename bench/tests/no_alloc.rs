@@ -64,6 +64,7 @@ fn the_allocator_counts() {
 fn no_frame_allocates_on_any_road() {
     for (stage, cases) in stages() {
         for mut case in cases {
+            case.prepare();
             let calls = calls(|| case.run(5000));
             assert_eq!(calls, 0, "{stage}/{}: in 5000 frames", case.name());
         }
