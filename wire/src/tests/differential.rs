@@ -4,8 +4,7 @@
 //! only we accept, one of [`DIFFERENCES`] must explain it. Where only etherparse accepts we
 //! are the stricter: it does not judge IPv4 checksums and options, chains beyond 8 headers,
 //! several fragment headers, tiny fragments, fragment lengths, or UDP lengths below the
-//! packet's; it takes payload length 0 as "to the end of the frame"; and it looks behind
-//! VLAN tags.
+//! packet's; and it looks behind VLAN tags.
 
 use core::net::IpAddr;
 
@@ -13,13 +12,13 @@ use etherparse::{IpPayloadSlice, NetSlice, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 
 use super::generate::{mutated, packet};
-use crate::{Fragment, Headers, IpProtocol, Parsed, Transport, icmp, parse};
+use crate::{Fragment, Headers, IpProtocol, IpVersion, Parsed, Transport, icmp, ipv6, parse};
 
 /// A sentence, and the packets it explains.
 type Difference = (&'static str, fn(&Headers) -> bool);
 
 /// Why we accept what etherparse refuses, or read it another way.
-const DIFFERENCES: [Difference; 4] = [
+const DIFFERENCES: [Difference; 6] = [
     (
         "it walks on behind a later fragment's header; we see payload there",
         |headers| matches!(headers.fragment, Fragment::Later { .. }),
@@ -43,6 +42,17 @@ const DIFFERENCES: [Difference; 4] = [
     ("it parses IGMP; we do not", |headers| {
         headers.flow.protocol == IpProtocol(2)
     }),
+    (
+        "it demands 8 bytes of ICMPv6 in IPv4 and of ICMP in IPv6; to us that is any protocol",
+        |headers| {
+            let icmp = [IpProtocol::ICMP, IpProtocol::ICMPV6].contains(&headers.flow.protocol);
+            icmp && headers.transport == Transport::Other && headers.payload_len() < 8
+        },
+    ),
+    (
+        "it takes an IPv6 payload length of 0 as \"to the end of the frame\"",
+        |headers| headers.version == IpVersion::V6 && headers.ip_len() == ipv6::HEADER_LEN,
+    ),
 ];
 
 fn explained(headers: &Headers) -> bool {
