@@ -29,8 +29,9 @@ pub(crate) fn privileged(test: &str) -> bool {
     match caps::check() {
         Ok(()) => true,
         Err(missing) => {
-            // Past libtest's capture, which shows nothing of a test that passes.
-            let _ = writeln!(io::stderr(), "SKIPPED (needs root): {test}: {missing}");
+            // One write, past libtest's capture, which shows nothing of a test that passes.
+            let line = format!("SKIPPED (needs root): {test}: {missing}\n");
+            let _ = io::stderr().write_all(line.as_bytes());
             false
         }
     }

@@ -14,12 +14,9 @@ pub(crate) fn may_run(test: &str) -> bool {
     match weft_sys::caps::check() {
         Ok(()) => true,
         Err(missing) => {
-            // Written past the test harness, which shows nothing of a test that passes.
-            let _ = writeln!(
-                io::stderr(),
-                "SKIPPED (needs root): {test}: {}",
-                missing.why
-            );
+            // One write, past the test harness, which shows nothing of a test that passes.
+            let line = format!("SKIPPED (needs root): {test}: {}\n", missing.why);
+            let _ = io::stderr().write_all(line.as_bytes());
             false
         }
     }
