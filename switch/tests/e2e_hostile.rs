@@ -394,15 +394,15 @@ fn is_marked(frame: &[u8]) -> bool {
 
 /// ARP, neighbour discovery and group membership between a pod and its kernel node.
 fn is_kernel_noise(frame: &[u8]) -> bool {
+    const IGMP: IpProtocol = IpProtocol(2);
     match weft_wire::parse(frame) {
         Ok(Parsed::Arp(_)) => true,
-        Ok(Parsed::Ip(packet)) => matches!(
-            packet.transport,
-            Transport::Icmpv6 {
-                kind: 130..=133 | 135 | 136 | 143,
-                ..
+        Ok(Parsed::Ip(packet)) => match packet.transport {
+            Transport::Icmpv6 { kind, .. } => {
+                matches!(kind, 130..=133 | 135 | 136 | 143)
             }
-        ),
+            _ => packet.flow.protocol == IGMP,
+        },
         _ => false,
     }
 }
