@@ -10,7 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use weft_wire::{IpProtocol, Mac, Parsed, Transport};
 #[expect(dead_code, reason = "each test file uses its part")]
 mod common;
 
-use common::clock::wait_until;
+use common::clock::{wait_until, within};
 use common::forged::{Forged, MARK, Party, pod, underlay};
 use common::host::{Family, Host};
 use common::lab::{Lab, Spec};
@@ -250,17 +250,13 @@ impl<'a> Ledger<'a> {
         let frames = u64::try_from(frames).expect("few");
         let before = &self.counted;
         let mut latest = BTreeMap::new();
-        let patient = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait_until("every frame is counted", Duration::from_secs(5), || {
-                let now = lab.drops(node);
-                latest = more(before, &now);
-                (latest.values().sum::<u64>() >= frames).then_some(now)
-            })
-        }));
-        match patient {
-            Ok(now) => self.counted = now,
-            Err(_) => panic!("{node}: of {frames} frames these were counted: {latest:?}"),
-        }
+        let all = within(Duration::from_secs(5), || {
+            let now = lab.drops(node);
+            latest = more(before, &now);
+            (latest.values().sum::<u64>() >= frames).then_some(now)
+        });
+        self.counted = all
+            .unwrap_or_else(|| panic!("{node}: of {frames} frames only these count: {latest:?}"));
         latest
     }
 }
@@ -281,7 +277,7 @@ struct Watch {
     /// On the underlay of the node attacked, both ways.
     underlay: Sniffer,
     node: Ipv4Addr,
-    believed: Vec<(&'static str, std::collections::BTreeSet<String>)>,
+    believed: Vec<(&'static str, BTreeSet<String>)>,
 }
 
 /// Hosts whose tables are compared.
@@ -362,7 +358,7 @@ impl Watch {
     }
 }
 
-fn beliefs(lab: &Lab, name: &str) -> std::collections::BTreeSet<String> {
+fn beliefs(lab: &Lab, name: &str) -> BTreeSet<String> {
     match name {
         "node-a" => {
             let node = lab.node(name);

@@ -188,7 +188,7 @@ fn a_sender_above_the_mtu_learns_it(lab: &Lab) {
     }
     let a1 = lab.pod("a1");
     for family in Family::BOTH {
-        for to in ["b2", "k1"] {
+        for to in ["a2", "b2", "k1"] {
             let to = lab.pod(to).address(family);
             let answer = Ping::to(to).size(mtu + 1).from(a1);
             assert_eq!(answer, Answer::TooBig(family.gateway(), mtu), "a1 to {to}");

@@ -19,17 +19,25 @@ pub(crate) fn now() -> Instant {
 }
 
 /// Waits for `condition` to give a value.
+///
+/// # Panics
+/// If it does not in time.
 pub(crate) fn wait_until<T>(
     what: &str,
     limit: Duration,
-    mut condition: impl FnMut() -> Option<T>,
+    condition: impl FnMut() -> Option<T>,
 ) -> T {
+    within(limit, condition).unwrap_or_else(|| panic!("{what}: not within {limit:?}"))
+}
+
+/// Waits for `condition` to give a value; `None`: it did not in time.
+pub(crate) fn within<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Option<T> {
     let end = now() + limit;
     loop {
-        if let Some(value) = condition() {
+        let value = condition();
+        if value.is_some() || now() >= end {
             return value;
         }
-        assert!(now() < end, "{what}: not within {limit:?}");
         thread::park_timeout(POLL);
     }
 }

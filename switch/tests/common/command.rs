@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use super::clock::wait_until;
+use super::clock::within;
 
 /// Time between a program's end and that of its output.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -75,21 +75,17 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Outcome {
 
 /// Waits for a child, which is killed when it takes too long.
 pub(crate) fn wait(what: &str, child: &mut Child, limit: Duration) -> Option<i32> {
-    let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        wait_until(what, limit, || {
-            child
-                .try_wait()
-                .unwrap_or_else(|error| panic!("{what}: {error}"))
-        })
-    }));
-    match waited {
-        Ok(status) => status.code(),
-        Err(payload) => {
-            let _ = child.kill();
-            let _ = child.wait();
-            std::panic::resume_unwind(payload)
-        }
+    let ended = within(limit, || {
+        child
+            .try_wait()
+            .unwrap_or_else(|error| panic!("{what}: {error}"))
+    });
+    if ended.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
     }
+    let status = ended.unwrap_or_else(|| panic!("{what}: no end within {limit:?}"));
+    status.code()
 }
 
 fn drain(stream: Option<impl Read + Send + 'static>) -> Receiver<String> {

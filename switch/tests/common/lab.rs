@@ -20,7 +20,6 @@ use tempfile::TempDir;
 use weft_switch::api;
 use weft_sys::netns::Netns;
 
-use super::clock::wait_until;
 use super::command::{self, Outcome};
 use super::host::{Family, Host};
 
@@ -365,19 +364,6 @@ fn find<'a>(hosts: &'a [Host], name: &str) -> &'a Host {
 
 fn write(folder: &Path, name: &str, text: &str) {
     fs::write(folder.join(name), text).unwrap_or_else(|error| panic!("write {name}: {error}"));
-}
-
-/// Waits until counters that only grow have reached what is expected of them.
-pub(crate) fn wait_for_counts(
-    what: &str,
-    expected: &BTreeMap<String, u64>,
-    mut read: impl FnMut() -> BTreeMap<String, u64>,
-) -> BTreeMap<String, u64> {
-    wait_until(what, Duration::from_secs(10), || {
-        let counts = read();
-        let reached = |(name, least): (&String, &u64)| counts.get(name).is_some_and(|n| n >= least);
-        expected.iter().all(reached).then_some(counts)
-    })
 }
 
 /// Runs a command as root would, but as nobody.

@@ -15,6 +15,7 @@ pub(crate) mod lab;
 pub(crate) mod link;
 pub(crate) mod ping;
 pub(crate) mod talk;
+pub(crate) mod tshark;
 
 /// Whether a test that needs namespaces and TAP interfaces can run; if not, says so past libtest's
 /// capture, since a test that silently passes proves nothing.
