@@ -11,7 +11,7 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use weft_wire::{IpProtocol, Mac, Parsed, Transport};
@@ -20,7 +20,7 @@ use weft_wire::{IpProtocol, Mac, Parsed, Transport};
 mod common;
 
 use common::clock::{wait_until, within};
-use common::forged::{Forged, MARK, Party, pod, underlay};
+use common::forged::{Forged, MARK, PORT, Party, pod, underlay};
 use common::host::{Family, Host};
 use common::lab::{Lab, Spec};
 use common::link::{self, Forger, Sniffer};
@@ -278,6 +278,8 @@ struct Watch {
     underlay: Sniffer,
     node: Ipv4Addr,
     believed: Vec<(&'static str, BTreeSet<String>)>,
+    /// Where harmless datagrams end, so that no host answers them with an error.
+    _sinks: Vec<UdpSocket>,
 }
 
 /// Hosts whose tables are compared.
@@ -298,6 +300,10 @@ impl Watch {
             underlay: Sniffer::both_ways(node, &interface),
             node: vtep(lab, "node-a"),
             believed: BELIEVERS.map(|name| (name, beliefs(lab, name))).into(),
+            _sinks: pods
+                .iter()
+                .flat_map(|pod| Family::BOTH.map(|family| lab.pod(pod).udp(family, PORT)))
+                .collect(),
         }
     }
 

@@ -14,6 +14,9 @@ pub(crate) mod underlay;
 /// What every forged packet that has a payload carries, so that it is known when it arrives.
 pub(crate) const MARK: &[u8] = b"weft e2e: this must not arrive";
 
+/// The UDP port of harmless packets.
+pub(crate) const PORT: u16 = 4000;
+
 /// The switch's MAC as pods see it.
 pub(crate) const GATEWAY: Mac = Mac::new([0x02, 0x77, 0x65, 0x66, 0x74, 0x01]);
 

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use weft_wire::{Arp, ArpOperation, EtherType, IpProtocol, Mac, build};
 
-use super::{Forged, GATEWAY, MARK, Party, forged, rogue};
+use super::{Forged, GATEWAY, MARK, PORT, Party, forged, rogue};
 
 /// The parties of the attack.
 #[derive(Clone, Copy, Debug)]
@@ -32,8 +32,8 @@ impl Scene {
     pub(crate) fn harmless(&self, to: Party) -> [Vec<u8>; 2] {
         let frame = || self.me_to_gateway();
         [
-            frame().ipv4(self.me.v4, to.v4).udp(4000, 4000, MARK),
-            frame().ipv6(self.me.v6, to.v6).udp(4000, 4000, MARK),
+            frame().ipv4(self.me.v4, to.v4).udp(PORT, PORT, MARK),
+            frame().ipv6(self.me.v6, to.v6).udp(PORT, PORT, MARK),
         ]
     }
 

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use weft_wire::{Arp, ArpOperation, EtherType, Mac, build};
 
-use super::{Forged, MARK, Party, forged, rogue};
+use super::{Forged, MARK, PORT, Party, forged, rogue};
 
 /// A valid VXLAN header of network 1.
 const HEADER: [u8; 8] = [8, 0, 0, 0, 0, 0, 1, 0];
@@ -54,11 +54,11 @@ impl Scene {
     }
 
     fn inner_v4(&self, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
-        self.inner().ipv4(from, to).udp(4000, 4000, MARK)
+        self.inner().ipv4(from, to).udp(PORT, PORT, MARK)
     }
 
     fn inner_v6(&self, from: Ipv6Addr, to: Ipv6Addr) -> Vec<u8> {
-        self.inner().ipv6(from, to).udp(4000, 4000, MARK)
+        self.inner().ipv6(from, to).udp(PORT, PORT, MARK)
     }
 
     fn good(&self) -> Vec<u8> {
