@@ -15,6 +15,7 @@ pub mod caps;
 pub mod error;
 pub mod ethtool;
 mod ifreq;
+pub mod limits;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

@@ -29,6 +29,8 @@ const PENDING_MAX: usize = 64 * 1024;
 
 /// Serves until it is ended.
 pub(crate) fn run(state: &Path) -> LabResult<()> {
+    // A listener per port and address of every pod may be more than a shell's limit.
+    weft_sys::limits::raise_open_files()?;
     let text = yaml::read(&state.join("agent.json"))?;
     let responders: Responders = serde_json::from_str(&text)
         .map_err(|e| LabError::failed(format!("agent.json is damaged: {e}"), "weft lab up"))?;

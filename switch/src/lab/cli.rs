@@ -182,9 +182,19 @@ pub(crate) struct LabArg {
 /// Which lab.yaml.
 #[derive(Debug, Args)]
 pub(crate) struct FileArg {
-    /// The lab's description
+    /// The lab's description, or a folder with a lab.yaml
     #[arg(short, long, value_name = "FILE", default_value = "lab.yaml")]
-    pub(crate) file: PathBuf,
+    file: PathBuf,
+}
+
+impl FileArg {
+    pub(crate) fn path(&self) -> PathBuf {
+        if self.file.is_dir() {
+            self.file.join("lab.yaml")
+        } else {
+            self.file.clone()
+        }
+    }
 }
 
 /// What is sent.

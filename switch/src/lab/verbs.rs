@@ -48,8 +48,8 @@ impl Verb {
         }
         match self {
             Self::Demo { keep, name } => demo::run(&name, keep).map(answer),
-            Self::Plan { file, output } => plan(&file.file, output.output),
-            Self::Up { file, replace } => up_verb(&file.file, replace),
+            Self::Plan { file, output } => plan(&file.path(), output.output),
+            Self::Up { file, replace } => up_verb(&file.path(), replace),
             Self::Apply { paths, lab } => apply(&paths, &lab),
             Self::Down { name, all } => down_verb(name.as_deref(), all),
             Self::Status { which, lab, output } => {
@@ -320,7 +320,7 @@ fn netem(args: &NetemArgs) -> LabResult<ExitCode> {
         } else {
             relay::set(&mut record, node, faults, &Interrupt::install()?)?;
             eprintln!(
-                "{node}: +{} µs and {:.2}% loss each way",
+                "{node}: +{} µs and {}% loss each way",
                 faults.delay_us,
                 f64::from(faults.loss_ppm) / 1e4
             );

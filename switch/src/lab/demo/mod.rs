@@ -27,16 +27,19 @@ pub(crate) fn run(name: &str, keep: bool) -> LabResult<bool> {
         .map_err(|message| LabError::usage(message, "choose a name such as demo"))?;
     up::check_host()?;
     if down::exists(&name)? {
-        return Err(LabError::usage(
-            format!("lab {name} is up already"),
-            format!("weft lab down {name}, or weft lab demo --name other"),
-        ));
+        return Err(taken(&name));
     }
     let interrupt = Interrupt::install()?;
     let watch = Stopwatch::start();
     let file = Path::new("demo/lab.yaml");
     let plan = plan(&name)?;
-    let done = up::up(&name, file, false, &interrupt, |_| Ok(plan.clone()))?;
+    let done = up::up(&name, file, false, &interrupt, |before| {
+        if before.is_some() {
+            Err(taken(&name))
+        } else {
+            Ok(plan)
+        }
+    })?;
     let size = format!(
         "{} nodes, {} pods and an outside host are up",
         done.record.plan.nodes.len(),
@@ -65,6 +68,13 @@ pub(crate) fn run(name: &str, keep: bool) -> LabResult<bool> {
         &format!("{:.1} s in all", watch.elapsed().as_secs_f64()),
     );
     held
+}
+
+fn taken(name: &LabName) -> LabError {
+    LabError::usage(
+        format!("lab {name} is up already"),
+        format!("weft lab down {name}, or weft lab demo --name other"),
+    )
 }
 
 /// The demo's lab under the name asked for.

@@ -67,9 +67,9 @@ impl Check<'_> {
     pub(super) fn underlay(&mut self, raw: &RawUnderlay) -> Underlay {
         let mtu = raw.mtu.as_ref().map_or(DEFAULT_MTU, |m| m.value);
         if let Some(given) = &raw.mtu
-            && !(1280..=65_535).contains(&mtu)
+            && !(1280..=65_000).contains(&mtu)
         {
-            let message = format!("{mtu} is not between 1280 (RFC 8200 §5) and 65535 bytes");
+            let message = format!("{mtu} is not between 1280 (RFC 8200 §5) and 65000 bytes");
             self.report(
                 given.referenced.line(),
                 "underlay.mtu",

@@ -34,7 +34,7 @@ fn all_problems_of_a_file_are_listed() {
         concat!(
             "lab.yaml:1: name: \"Two\" is not a DNS label (lower-case letters, digits and '-', not at an end)\n",
             "  next: choose a short name such as two-nodes\n",
-            "lab.yaml:2: underlay.mtu: 500 is not between 1280 (RFC 8200 §5) and 65535 bytes\n",
+            "lab.yaml:2: underlay.mtu: 500 is not between 1280 (RFC 8200 §5) and 65000 bytes\n",
             "  next: 1500 is usual, 9000 for jumbo frames\n",
             "lab.yaml:3: vxlan.vni: 0 is not between 1 and 16777215\n",
             "  next: flannel's default is 1\n",
