@@ -11,7 +11,7 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use weft_wire::{IpProtocol, Mac, Parsed, Transport};
@@ -49,14 +49,28 @@ const NOISY: [&str; 5] = [
 ];
 
 #[test]
-fn hostile_frames_reach_nobody_and_are_counted() {
-    if !privileged("hostile_frames_reach_nobody_and_are_counted") {
+fn hostile_frames_reach_nobody_over_ipv4() {
+    attack(
+        "hostile4",
+        Family::V4,
+        "hostile_frames_reach_nobody_over_ipv4",
+    );
+}
+
+#[test]
+fn hostile_frames_reach_nobody_over_ipv6() {
+    attack(
+        "hostile6",
+        Family::V6,
+        "hostile_frames_reach_nobody_over_ipv6",
+    );
+}
+
+fn attack(tag: &'static str, underlay: Family, test: &str) {
+    if !privileged(test) {
         return;
     }
-    let lab = Lab::up(&Spec {
-        tag: "hostile",
-        underlay: Family::V4,
-    });
+    let lab = Lab::up(&Spec { tag, underlay });
     let watch = Watch::new(&lab);
     from_a_pod(&lab, &watch);
     from_the_underlay(&lab, &watch);
@@ -66,15 +80,12 @@ fn hostile_frames_reach_nobody_and_are_counted() {
 fn from_a_pod(lab: &Lab, watch: &Watch) {
     let a1 = lab.pod("a1");
     let forger = Forger::new(a1, "eth0");
-    let IpAddr::V4(vtep) = lab.vtep("node-a") else {
-        panic!("the underlay is IPv4");
-    };
     let scene = pod::Scene {
         me: party(a1, "eth0"),
         neighbour: party(lab.pod("a2"), "eth0"),
         remote: party(lab.pod("b1"), "eth0"),
         node: party(lab.node("node-a"), "weft0"),
-        vtep,
+        vtep: on_underlay(lab, "node-a").v4,
         vxlan_port: VXLAN_PORT,
     };
     for name in ["a2", "b1", "k1"] {
@@ -110,12 +121,12 @@ fn from_the_underlay(lab: &Lab, watch: &Watch) {
     let outside = lab.outside();
     let interface = link::interface_with(&outside, IpAddr::V4(outside.v4));
     let forger = Forger::new(&outside, &interface);
-    let node = lab.node("node-a");
     let scene = underlay::Scene {
+        family: lab.underlay,
         attacker: party(&outside, &interface),
-        target: on_underlay(lab, node),
+        target: on_underlay(lab, "node-a"),
         vtep_mac: vtep_mac(lab),
-        peer: vtep(lab, "node-b"),
+        peer: on_underlay(lab, "node-b"),
         victim: party(lab.pod("a1"), "eth0"),
         second: party(lab.pod("a2"), "eth0"),
         pod: party(lab.pod("b1"), "eth0"),
@@ -165,20 +176,15 @@ fn party(host: &Host, interface: &str) -> Party {
     }
 }
 
-fn on_underlay(lab: &Lab, node: &Host) -> Party {
-    let v4 = vtep(lab, &node.name);
-    let interface = link::interface_with(node, IpAddr::V4(v4));
-    Party {
-        v4,
-        ..party(node, &interface)
-    }
-}
-
-fn vtep(lab: &Lab, node: &str) -> Ipv4Addr {
-    match lab.vtep(node) {
-        IpAddr::V4(vtep) => vtep,
-        IpAddr::V6(_) => panic!("the underlay is IPv4"),
-    }
+/// A node as the underlay sees it.
+fn on_underlay(lab: &Lab, name: &str) -> Party {
+    let node = lab.node(name);
+    let [v4, v6] = Family::BOTH.map(|family| lab.underlay_address(name, family));
+    let (IpAddr::V4(v4), IpAddr::V6(v6)) = (v4, v6) else {
+        panic!("{name} has {v4} and {v6}");
+    };
+    let mac = link::mac_of(node, &link::interface_with(node, lab.vtep(name)));
+    Party { mac, v4, v6 }
 }
 
 fn vtep_mac(lab: &Lab) -> Mac {
@@ -276,7 +282,7 @@ struct Watch {
     ears: Vec<(&'static str, Sniffer)>,
     /// On the underlay of the node attacked, both ways.
     underlay: Sniffer,
-    node: Ipv4Addr,
+    node: IpAddr,
     believed: Vec<(&'static str, BTreeSet<String>)>,
     /// Where harmless datagrams end, so that no host answers them with an error.
     _sinks: Vec<UdpSocket>,
@@ -298,7 +304,7 @@ impl Watch {
         Self {
             ears,
             underlay: Sniffer::both_ways(node, &interface),
-            node: vtep(lab, "node-a"),
+            node: lab.vtep("node-a"),
             believed: BELIEVERS.map(|name| (name, beliefs(lab, name))).into(),
             _sinks: pods
                 .iter()
@@ -410,10 +416,10 @@ fn is_kernel_noise(frame: &[u8]) -> bool {
 }
 
 /// Whether a frame on the underlay is a tunnel packet of this node.
-fn tunnelled_by(node: Ipv4Addr, frame: &[u8]) -> bool {
+fn tunnelled_by(node: IpAddr, frame: &[u8]) -> bool {
     let Ok(Parsed::Ip(packet)) = weft_wire::parse(frame) else {
         return false;
     };
     let flow = packet.flow;
-    flow.src == IpAddr::V4(node) && flow.protocol == IpProtocol::UDP && flow.dst_port == VXLAN_PORT
+    flow.src == node && flow.protocol == IpProtocol::UDP && flow.dst_port == VXLAN_PORT
 }

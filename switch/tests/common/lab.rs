@@ -228,14 +228,19 @@ impl Lab {
         host("outside", "outside", &netns, &addresses)
     }
 
-    /// A node's address on the underlay.
+    /// The address of a node's tunnel end.
     pub(crate) fn vtep(&self, node: &str) -> IpAddr {
+        self.underlay_address(node, self.underlay)
+    }
+
+    /// A node's address on the underlay.
+    pub(crate) fn underlay_address(&self, node: &str, family: Family) -> IpAddr {
         let status = self.status.nodes.iter().find(|status| status.name == node);
         let addresses = &status.expect("a node of the lab").addresses;
         *addresses
             .iter()
-            .find(|address| Family::of(**address) == self.underlay)
-            .unwrap_or_else(|| panic!("{node} has no underlay address: {addresses:?}"))
+            .find(|address| Family::of(**address) == family)
+            .unwrap_or_else(|| panic!("{node} has no such address: {addresses:?}"))
     }
 
     /// IP MTU of the pods.

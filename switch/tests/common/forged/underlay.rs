@@ -4,27 +4,33 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use weft_wire::{Arp, ArpOperation, EtherType, Mac, build};
 
+use crate::common::host::Family;
+
 use super::{Forged, MARK, PORT, Party, forged, rogue};
 
 /// A valid VXLAN header of network 1.
 const HEADER: [u8; 8] = [8, 0, 0, 0, 0, 0, 1, 0];
-/// Octets of an outer Ethernet, IPv4 and UDP header.
-const OUTER_V4: usize = 14 + 20 + 8;
+
+/// Bytes of headers.
+const ETHERNET: usize = 14;
+const UDP: usize = 8;
 
 /// An address of nobody in the lab.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
 
-/// The parties of the attack, over an IPv4 underlay.
+/// The parties of the attack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scene {
+    /// The family of outer packets.
+    pub(crate) family: Family,
     /// The attacker's own link.
     pub(crate) attacker: Party,
-    /// The node attacked: its MAC and address on the underlay.
+    /// The node attacked: its MAC and addresses on the underlay.
     pub(crate) target: Party,
     /// Its VTEP's MAC, which inner frames are addressed to.
     pub(crate) vtep_mac: Mac,
     /// The peer whose outer address is forged.
-    pub(crate) peer: Ipv4Addr,
+    pub(crate) peer: Party,
     /// A pod of the node attacked.
     pub(crate) victim: Party,
     /// Another one.
@@ -37,11 +43,21 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// A datagram from an outer address to the node's VXLAN port.
-    fn datagram(&self, outer: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
-        build::ethernet(self.attacker.mac, self.target.mac)
-            .ipv4(outer, self.target.v4)
-            .udp(50_000, self.vxlan_port, payload)
+    /// A datagram from somebody's outer address to the node's VXLAN port.
+    fn datagram(&self, outer: Party, payload: &[u8]) -> Vec<u8> {
+        let ethernet = build::ethernet(self.attacker.mac, self.target.mac);
+        match self.family {
+            Family::V4 => {
+                ethernet
+                    .ipv4(outer.v4, self.target.v4)
+                    .udp(50_000, self.vxlan_port, payload)
+            }
+            Family::V6 => {
+                ethernet
+                    .ipv6(outer.v6, self.target.v6)
+                    .udp(50_000, self.vxlan_port, payload)
+            }
+        }
     }
 
     /// A tunnelled frame that claims to be the peer's.
@@ -75,8 +91,13 @@ impl Scene {
     pub(crate) fn headers(&self) -> Vec<Forged> {
         let mut all = Vec::new();
         let good = [&HEADER[..], &self.good()].concat();
-        for outer in [self.attacker.v4, Ipv4Addr::new(192, 0, 2, 77), self.pod.v4] {
-            let what = format!("outer source {outer}");
+        let stranger = Party {
+            v4: Ipv4Addr::new(192, 0, 2, 77),
+            v6: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x77),
+            ..self.attacker
+        };
+        for outer in [self.attacker, stranger, self.pod] {
+            let what = format!("outer source {} or {}", outer.v4, outer.v6);
             all.push(forged("unknown_peer", what, self.datagram(outer, &good)));
         }
         for vni in [2_u32, 0x10_0000, 0xff_ffff, 0x01_0001] {
@@ -132,7 +153,7 @@ impl Scene {
             (self.second.v4, "foreign_inner_source"),
             (self.victim.v4, "foreign_inner_source"),
             (self.target.v4, "foreign_inner_source"),
-            (self.peer, "foreign_inner_source"),
+            (self.peer.v4, "foreign_inner_source"),
             (ELSEWHERE, "foreign_inner_source"),
             (Ipv4Addr::LOCALHOST, "martian"),
             (Ipv4Addr::BROADCAST, "martian"),
@@ -140,6 +161,8 @@ impl Scene {
         let v6 = [
             (self.third.v6, "foreign_inner_source"),
             (self.second.v6, "foreign_inner_source"),
+            (self.target.v6, "foreign_inner_source"),
+            (self.peer.v6, "foreign_inner_source"),
             (self.pod.link_local(), "link_local"),
             (Ipv6Addr::LOCALHOST, "martian"),
             (Ipv6Addr::UNSPECIFIED, "martian"),
@@ -171,6 +194,7 @@ impl Scene {
         ];
         let v6 = [
             (self.third.v6, "transit"),
+            (self.target.v6, "transit"),
             (self.attacker.v6, "transit"),
             (self.victim.link_local(), "link_local"),
             (Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), "multicast"),
@@ -243,8 +267,9 @@ impl Scene {
     pub(crate) fn truncations(&self) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         let mut tunnel = Vec::new();
         let mut inside = Vec::new();
+        let outer = ETHERNET + self.family.ip_header() + UDP;
         for whole in self.harmless() {
-            let payload = &whole[OUTER_V4..];
+            let payload = &whole[outer..];
             for length in 0..payload.len() {
                 let cut = self.datagram(self.peer, &payload[..length]);
                 // A VXLAN header and an inner Ethernet header are the least.
