@@ -16,12 +16,11 @@ use weft_sys::netns::Netns;
 
 use super::endpoint::Protocol;
 use super::error::{LabError, LabResult};
+use super::helper::READY;
 use super::plan::Listen;
 use super::responders::{Responder, Responders};
 use super::yaml;
 
-/// The line that tells the agent listens everywhere.
-pub(crate) const READY: &str = "ready";
 /// Connections at once; more are closed at the door.
 const CONNECTIONS_MAX: usize = 4096;
 /// What an echo holds back while its peer does not read, bytes.

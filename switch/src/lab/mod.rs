@@ -17,6 +17,7 @@ mod error;
 mod expect;
 mod fabric;
 mod file;
+mod helper;
 mod kernel;
 mod manifest;
 mod name;

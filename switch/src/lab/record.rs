@@ -132,6 +132,17 @@ impl Record {
         }
     }
 
+    /// The helpers it knows of.
+    pub(crate) fn processes(&self) -> Vec<ProcessId> {
+        let relays = self.netem.values().map(|netem| netem.process);
+        self.daemons
+            .values()
+            .copied()
+            .chain(self.agent)
+            .chain(relays)
+            .collect()
+    }
+
     pub(crate) fn save(&self) -> LabResult<()> {
         let folder = Folder::of(&self.plan.name);
         Folder::make(folder.path())?;

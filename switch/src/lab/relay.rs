@@ -4,9 +4,7 @@
 //! frames between the two, later or not at all. Removing the relay puts the link back. The relay's
 //! loop is `relay_loop`.
 
-use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_sys::netlink::{Netlink, link};
@@ -14,15 +12,13 @@ use weft_sys::netns::Netns;
 
 use super::error::{LabError, LabResult};
 use super::fabric::BRIDGE;
+use super::helper;
 use super::name::FABRIC;
 use super::plan::{Node, Plan};
 use super::procs::{self, ProcessId};
 use super::record::{Folder, Record};
 use super::time::Interrupt;
 
-/// The line that tells the relay carries frames.
-pub(crate) const READY: &str = "ready";
-const READY_LIMIT: Duration = Duration::from_secs(5);
 /// One million: losses are counted in parts of it.
 pub(crate) const PPM: u32 = 1_000_000;
 
@@ -41,7 +37,7 @@ pub(crate) struct Faults {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Netem {
     pub(crate) faults: Faults,
-    process: ProcessId,
+    pub(crate) process: ProcessId,
 }
 
 /// Sets the faults of a node in place of earlier ones.
@@ -120,7 +116,6 @@ fn start(plan: &Plan, node: &Node, faults: Faults, interrupt: &Interrupt) -> Lab
     let fabric = Netns::open(plan.name.netns(FABRIC))?;
     let folder = Folder::of(&plan.name);
     let log = folder.log(&format!("relay-{}", node.name));
-    let _ = fs::remove_file(&log);
     let mut command = procs::weft()?;
     command.args(["lab", "relay", "--state"]).arg(folder.path());
     for (flag, value) in [
@@ -132,29 +127,9 @@ fn start(plan: &Plan, node: &Node, faults: Faults, interrupt: &Interrupt) -> Lab
     ] {
         command.args([flag, &value]);
     }
-    let process = procs::start(command, Some(&fabric), &log)?;
-    let ready = interrupt.wait(READY_LIMIT, || {
-        if fs::read_to_string(&log).is_ok_and(|text| text.lines().any(|l| l == READY)) {
-            return Ok(Some(()));
-        }
-        if process.is_alive() {
-            return Ok(None);
-        }
-        Err(LabError::failed(
-            format!("the relay of {} ended:\n  {}", node.name, procs::tail(&log)),
-            "",
-        ))
-    })?;
-    match ready {
-        Some(()) => Ok(Netem { faults, process }),
-        None => {
-            process.end()?;
-            Err(LabError::failed(
-                format!("the relay of {} did not start", node.name),
-                format!("read {}", log.display()),
-            ))
-        }
-    }
+    let what = format!("the relay of {}", node.name);
+    let process = helper::start(&what, command, Some(&fabric), &log, interrupt)?;
+    Ok(Netem { faults, process })
 }
 
 /// Puts a node's link on the bridge.

@@ -17,7 +17,8 @@ use weft_sys::tap::{self, TapConfig, TapQueue};
 
 use super::error::{LabError, LabResult};
 use super::fabric::BRIDGE;
-use super::relay::{Faults, PPM, READY, RelayArgs};
+use super::helper::READY;
+use super::relay::{Faults, PPM, RelayArgs};
 use super::time::Stopwatch;
 
 /// Bytes one direction may hold: 20 ms at more than 10 Gb/s.

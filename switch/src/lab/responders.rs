@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use weft_sys::netns::{Netns, NetnsId};
@@ -14,13 +13,11 @@ use weft_sys::netns::{Netns, NetnsId};
 use super::endpoint::Protocol;
 use super::error::{LabError, LabResult};
 use super::expect::DEFAULT_PORT;
+use super::helper;
 use super::plan::{Listen, Member, Plan};
 use super::procs::{self, ProcessId};
 use super::record::{self, Folder};
 use super::time::Interrupt;
-
-/// How long the agent may take to listen everywhere.
-const READY: Duration = Duration::from_secs(20);
 
 /// Everything the agent serves.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,29 +147,13 @@ pub(crate) fn serve(
         .map_err(|e| LabError::failed(format!("cannot describe the responders: {e}"), ""))?;
     record::write(&folder.agent_file(), &text)?;
     let log = folder.log("agent");
-    let _ = fs::remove_file(&log);
     let mut command = procs::weft()?;
     command.args(["lab", "agent", "--state"]).arg(folder.path());
-    let id = procs::start(command, None, &log)?;
-    let next = format!("read {}", log.display());
-    let ready = interrupt.wait(READY, || {
-        if fs::read_to_string(&log).is_ok_and(|text| text.lines().any(|l| l == super::agent::READY))
-        {
-            return Ok(Some(()));
-        }
-        if id.is_alive() {
-            return Ok(None);
-        }
-        Err(LabError::failed(
-            format!("the responders ended:\n  {}", procs::tail(&log)),
-            &next,
-        ))
-    })?;
-    match ready {
-        Some(()) => Ok(id),
-        None => Err(LabError::failed(
-            format!("the responders did not start within {READY:?}"),
-            next,
-        )),
-    }
+    helper::start(
+        "the agent that answers in the pods",
+        command,
+        None,
+        &log,
+        interrupt,
+    )
 }

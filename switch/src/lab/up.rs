@@ -9,9 +9,10 @@ use super::error::{LabError, LabResult};
 use super::name::LabName;
 use super::observe;
 use super::plan::Plan;
+use super::procs::{self, ProcessId};
 use super::progress::Progress;
 use super::reconcile;
-use super::record::{Lock, Record};
+use super::record::{Folder, Lock, Record};
 use super::time::Interrupt;
 use super::work::{self, Work};
 
@@ -110,6 +111,15 @@ pub(crate) fn apply(
     })
 }
 
+/// Ends helpers that nobody wrote down, as a command leaves them that was killed after starting one.
+fn end_strangers(lab: &LabName, record: Option<&Record>) -> LabResult<()> {
+    let known: Vec<ProcessId> = record.map(Record::processes).unwrap_or_default();
+    let all = procs::helpers(Folder::of(lab).path());
+    all.into_iter()
+        .filter(|id| !known.contains(id))
+        .try_for_each(ProcessId::end)
+}
+
 /// Takes the steps from what is to `plan`.
 fn reconcile(
     before: Option<Record>,
@@ -117,6 +127,7 @@ fn reconcile(
     plan: Plan,
     interrupt: &Interrupt,
 ) -> LabResult<Done> {
+    end_strangers(&plan.name, before.as_ref())?;
     let seen = observe::look(&plan, before.as_ref())?;
     let steps = reconcile::steps(before.as_ref().map(|r| &r.plan), &plan, &seen);
     let mut record = before

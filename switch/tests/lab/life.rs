@@ -220,6 +220,29 @@ fn goes_without_notes_and_with_strangers_inside() {
     gone(&lab);
 }
 
+/// A command killed between starting a daemon and writing that down leaves one nobody knows of.
+#[test]
+fn ends_helpers_nobody_knows_of() {
+    let Some(lab) = lab_up("ends_helpers_nobody_knows_of", LAB) else {
+        return;
+    };
+    let notes = lab.state().join("lab.json");
+    let mut record: Value = serde_json::from_str(&fs::read_to_string(&notes).unwrap()).unwrap();
+    record["daemons"] = serde_json::json!({});
+    record["agent"] = Value::Null;
+    fs::write(&notes, record.to_string()).unwrap();
+    let before = lab.processes();
+    up(&lab);
+    let after = lab.processes();
+    assert_eq!(after.len(), before.len());
+    assert!(
+        after.iter().all(|pid| !before.contains(pid)),
+        "{before:?} {after:?}"
+    );
+    everybody_talks(&lab);
+    gone(&lab);
+}
+
 #[test]
 fn apply_replaces_pods() {
     let Some(lab) = lab_up("apply_replaces_pods", LAB) else {
