@@ -59,3 +59,4 @@ pub mod path;
 pub mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod text;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::output::{OutputArg, Table, list, span};
+use super::output::{OutputArg, list, render, span};
 use super::target::Target;
 use crate::api::{Drop, FlowReport, PeerReport, PortReport, RouteReport, WorkerReport};
 
@@ -127,7 +127,7 @@ fn ports_text(ports: &Vec<PortReport>, wide: bool) -> String {
     if wide {
         heading.extend(["MAC", "MTU", "BACKEND", "QUEUES", "CONTAINER"]);
     }
-    let mut table = Table::new(heading);
+    let mut rows = Vec::new();
     for port in ports {
         let name = match port.kind.as_str() {
             "host" => "(host)".to_owned(),
@@ -151,15 +151,16 @@ fn ports_text(ports: &Vec<PortReport>, wide: bool) -> String {
                 port.container_id.clone(),
             ]);
         }
-        table.row(row);
+        rows.push(row);
     }
-    table.render("no ports")
+    render(&heading, rows, "no ports")
 }
 
 fn peers_text(peers: &Vec<PeerReport>, _wide: bool) -> String {
-    let mut table = Table::new(vec!["NODE", "VTEP", "MAC", "POD CIDRS", "MTU"]);
+    let heading = ["NODE", "VTEP", "MAC", "POD CIDRS", "MTU"];
+    let mut rows = Vec::new();
     for peer in peers {
-        table.row(vec![
+        rows.push(vec![
             peer.name.clone(),
             peer.vtep.map(|vtep| vtep.to_string()).unwrap_or_default(),
             peer.mac.clone(),
@@ -167,20 +168,25 @@ fn peers_text(peers: &Vec<PeerReport>, _wide: bool) -> String {
             peer.mtu.to_string(),
         ]);
     }
-    table.render("no peers: give the other nodes as Node manifests")
+    render(
+        &heading,
+        rows,
+        "no peers: give the other nodes as Node manifests",
+    )
 }
 
 fn routes_text(routes: &Vec<RouteReport>, _wide: bool) -> String {
-    let mut table = Table::new(vec!["DESTINATION", "KIND", "TO", "VIA"]);
+    let heading = ["DESTINATION", "KIND", "TO", "VIA"];
+    let mut rows = Vec::new();
     for route in routes {
-        table.row(vec![
+        rows.push(vec![
             route.destination.to_string(),
             route.kind.clone(),
             route.to.clone(),
             route.via.clone(),
         ]);
     }
-    table.render("no routes")
+    render(&heading, rows, "no routes")
 }
 
 pub(super) fn workers_text(workers: &Vec<WorkerReport>, wide: bool) -> String {
@@ -196,7 +202,7 @@ pub(super) fn workers_text(workers: &Vec<WorkerReport>, wide: bool) -> String {
     if wide {
         heading.extend(["TURNS", "EPOCH", "FREE FRAMES"]);
     }
-    let mut table = Table::new(heading);
+    let mut rows = Vec::new();
     for worker in workers {
         let mut row = vec![
             worker.worker.to_string(),
@@ -214,13 +220,13 @@ pub(super) fn workers_text(workers: &Vec<WorkerReport>, wide: bool) -> String {
                 worker.pool_available.to_string(),
             ]);
         }
-        table.row(row);
+        rows.push(row);
     }
-    table.render("no workers")
+    render(&heading, rows, "no workers")
 }
 
 fn flows_text(flows: &[FlowReport]) -> String {
-    let mut table = Table::new(vec![
+    let heading = [
         "PROTOCOL",
         "SOURCE",
         "DESTINATION",
@@ -230,9 +236,10 @@ fn flows_text(flows: &[FlowReport]) -> String {
         "PACKETS",
         "BYTES",
         "VERDICT",
-    ]);
+    ];
+    let mut rows = Vec::new();
     for flow in flows {
-        table.row(vec![
+        rows.push(vec![
             flow.protocol.clone(),
             flow.source.clone(),
             flow.destination.clone(),
@@ -244,7 +251,7 @@ fn flows_text(flows: &[FlowReport]) -> String {
             flow.verdict.clone(),
         ]);
     }
-    table.render("no connections")
+    render(&heading, rows, "no connections")
 }
 
 pub(super) fn drops_text(drops: &[Drop], wide: bool) -> String {
@@ -252,7 +259,7 @@ pub(super) fn drops_text(drops: &[Drop], wide: bool) -> String {
     if wide {
         heading.push("MEANING");
     }
-    let mut table = Table::new(heading);
+    let mut rows = Vec::new();
     for drop in drops {
         let example = drop.example.clone().unwrap_or_default();
         let last = drop
@@ -270,9 +277,9 @@ pub(super) fn drops_text(drops: &[Drop], wide: bool) -> String {
         if wide {
             row.push(drop.meaning.clone());
         }
-        table.row(row);
+        rows.push(row);
     }
-    let mut text = table.render("nothing was dropped");
+    let mut text = render(&heading, rows, "nothing was dropped");
     if !drops.is_empty() {
         text.push_str("\nEvery reason is explained in docs/drop-reasons.md.\n");
     }

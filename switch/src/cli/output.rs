@@ -1,14 +1,12 @@
 //! In which form is an answer printed?
 //!
-//! Owns `-o` and the one table printer: columns padded to their widest cell, no lines, no colour,
-//! so that `awk` reads it as well as a person. JSON and YAML print the same values with stable
-//! field names.
-
-use std::fmt::Write as _;
-use std::io::{self, Write as _};
+//! Owns `-o`. Tables have no lines and no colour and no empty cells, so that `awk` reads them as
+//! well as a person. JSON and YAML print the same values with stable field names.
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+
+use crate::text::{Table, say};
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -45,57 +43,21 @@ impl OutputArg {
             Output::Json => serde_json::to_string(value)? + "\n",
             Output::Yaml => serde_saphyr::to_string(value)?,
         };
-        match io::stdout().lock().write_all(printed.as_bytes()) {
-            // The reader of a pipe has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => Ok(other?),
-        }
+        say(&printed);
+        Ok(())
     }
 }
 
-/// Rows under a heading.
-#[derive(Debug)]
-pub(super) struct Table {
-    heading: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    pub(super) const fn new(heading: Vec<&'static str>) -> Self {
-        Self {
-            heading,
-            rows: Vec::new(),
-        }
+/// A table of daemon answers, or `empty` if there are none.
+pub(super) fn render(heading: &[&str], rows: Vec<Vec<String>>, empty: &str) -> String {
+    let mut table = Table::new(heading.iter().copied());
+    for row in rows {
+        table.row(row.iter().map(|cell| shown(cell)));
     }
-
-    pub(super) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+    if table.is_empty() {
+        return format!("{empty}\n");
     }
-
-    /// The padded text, one line a row; `empty` when there is none.
-    pub(super) fn render(&self, empty: &str) -> String {
-        if self.rows.is_empty() {
-            return format!("{empty}\n");
-        }
-        let heading: Vec<String> = self.heading.iter().map(ToString::to_string).collect();
-        let lines = || std::iter::once(&heading).chain(&self.rows);
-        let mut widths = vec![0; heading.len()];
-        for line in lines() {
-            for (width, cell) in widths.iter_mut().zip(line) {
-                *width = (*width).max(shown(cell).chars().count());
-            }
-        }
-        let mut text = String::new();
-        for line in lines() {
-            let mut row = String::new();
-            for (cell, width) in line.iter().zip(&widths) {
-                let _ = write!(row, "{:<width$}   ", shown(cell));
-            }
-            text.push_str(row.trim_end());
-            text.push('\n');
-        }
-        text
-    }
+    table.to_string()
 }
 
 /// An empty cell is a dash, so that columns can be counted; control characters are shown, not sent
@@ -137,19 +99,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let mut table = Table::new(vec!["NAME", "N"]);
-        table.row(vec!["a".into(), "10".into()]);
-        table.row(vec!["longer".into(), String::new()]);
-        assert_eq!(
-            table.render("none"),
-            "NAME     N\na        10\nlonger   -\n"
-        );
-    }
-
-    #[test]
-    fn an_empty_table_says_so() {
-        assert_eq!(Table::new(vec!["NAME"]).render("no ports"), "no ports\n");
+    fn an_empty_cell_is_a_dash_and_an_empty_table_says_so() {
+        let rows = vec![vec!["a".to_owned(), String::new()]];
+        assert_eq!(render(&["NAME", "N"], rows, "none"), "NAME  N\na     -\n");
+        assert_eq!(render(&["NAME"], Vec::new(), "no ports"), "no ports\n");
     }
 
     #[test]

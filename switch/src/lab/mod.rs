@@ -40,7 +40,6 @@ mod select;
 mod status;
 mod subnet;
 mod survey;
-mod table;
 mod throughput;
 mod time;
 mod up;

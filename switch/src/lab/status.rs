@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::endpoint::PodRef;
 use super::file::{Family, NodeKind};
 use super::plan::Plan;
-use super::table::Table;
+use crate::text::Table;
 
 /// What was found to be up.
 #[derive(Debug, Default)]

@@ -20,12 +20,12 @@ use super::record::{self, Lock, Record};
 use super::relay::{self, Faults};
 use super::status::Status;
 use super::survey::{self, Question};
-use super::table::say;
 use super::time::{Interrupt, Stopwatch};
 use super::up::{self, Done};
 use super::verdicts;
 use super::{agent, relay_loop, run, select};
 use crate::cli::Output;
+use crate::text::say;
 
 /// The answer is yes, or no.
 fn answer(yes: bool) -> ExitCode {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::{PodRef, Protocol, Verdict};
 use super::expect::Expectation;
-use super::table::Table;
+use crate::text::Table;
 
 /// Verdicts of many pairs on one port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -166,6 +166,8 @@ impl OpenDoors {
 
 impl Prepared {
     fn new(config: &Config) -> Result<Self, StartError> {
+        // A pod costs one descriptor per worker; the usual limit of 1024 is soon reached.
+        weft_sys::limits::raise_open_files()?;
         caps::check()?;
         let underlay = underlay::find(config)?;
         let facts = node_facts(config, &underlay)?;

@@ -12,9 +12,9 @@ use super::manifest;
 use super::name::LabName;
 use super::plan::Plan;
 use super::record::Lock;
-use super::table::say;
 use super::time::{Interrupt, Stopwatch};
 use super::up;
+use crate::text::say;
 
 mod story;
 

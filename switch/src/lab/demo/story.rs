@@ -11,9 +11,9 @@ use super::super::file::Family;
 use super::super::plan::Plan;
 use super::super::probe::{self, Target};
 use super::super::survey::{self, Question};
-use super::super::table::say;
 use super::super::throughput;
 use super::super::time::Interrupt;
+use crate::text::say;
 
 /// Echo requests per line; the median is shown.
 const PINGS: usize = 7;

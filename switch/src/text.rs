@@ -1,4 +1,4 @@
-//! How do the lab's answers look to a person?
+//! How do answers look to a person?
 //!
 //! Owns plain text tables: columns padded to the widest cell, two spaces between, no colours.
 
@@ -26,6 +26,11 @@ impl Table {
 
     pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Whether there is nothing under the heading.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.len() < 2
     }
 
     fn widths(&self) -> Vec<usize> {
