@@ -36,6 +36,8 @@ use common::{privileged, tool};
 const FLOWS: usize = 64;
 /// Echo requests of each flow.
 const ROUNDS: u32 = 45;
+/// The same where nothing is recorded.
+const LONG: u32 = 120;
 /// Datagrams of one flow in flight.
 const WINDOW: u32 = 6;
 /// Receive buffer of the end that all flows meet at.
@@ -57,6 +59,7 @@ fn judge(underlay: Family, tag: &'static str, test: &str) {
         return;
     };
     let lab = Lab::up(&Spec { tag, underlay });
+    order(&lab);
     let captures = record(&lab, || traffic(&lab));
     let mut verdict = Verdict::default();
     for (node, file) in &captures {
@@ -95,6 +98,19 @@ fn record(lab: &Lab, traffic: impl FnOnce()) -> Vec<(&'static str, PathBuf)> {
         (node, file)
     });
     ended.collect()
+}
+
+/// Longer than what is recorded, with all pairs at once: neighbours of a node, and over the tunnel
+/// from both ends.
+fn order(lab: &Lab) {
+    thread::scope(|scope| {
+        for (client, server) in [("a1", "a2"), ("a1", "b1"), ("b2", "a2")] {
+            for family in Family::BOTH {
+                let (client, server) = (lab.pod(client), lab.pod(server));
+                scope.spawn(move || flows_stay_in_order(client, server, family, LONG));
+            }
+        }
+    });
 }
 
 /// Packets of every kind between pods of all nodes.
