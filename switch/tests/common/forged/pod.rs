@@ -233,6 +233,8 @@ impl Scene {
     pub(crate) fn rogues(&self) -> Vec<Forged> {
         let mut all = rogue::messages(self.me, GATEWAY, self.neighbour);
         all.extend(rogue::messages(self.me, GATEWAY, self.remote));
+        let gateway = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        all.extend(rogue::bad_solicitations(self.me, GATEWAY, gateway));
         for to in [self.neighbour.v4, self.remote.v4, self.node.v4, self.vtep] {
             let inner = self.harmless(self.neighbour)[0].clone();
             let tunnel = [&[8, 0, 0, 0, 0, 0, 1, 0][..], &inner].concat();

@@ -11,7 +11,9 @@ use super::{Forged, MARK, Party, forged, tagged};
 
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: Mac = Mac::new([0x33, 0x33, 0, 0, 0, 1]);
+const ROUTER_SOLICIT: u8 = 133;
 const ROUTER_ADVERT: u8 = 134;
+const NEIGHBOR_SOLICIT: u8 = 135;
 const NEIGHBOR_ADVERT: u8 = 136;
 const REDIRECT: u8 = 137;
 /// Pads an options header by six bytes (PadN).
@@ -190,5 +192,43 @@ fn neighbours(me: Party, to: Mac, victim: Party) -> Vec<Forged> {
         .icmpv6(NEIGHBOR_ADVERT, 0, [0x20, 0, 0, 0], &claim(victim.v6));
     let what = "neighbour advertisement in a fragment (RFC 6980)";
     all.push(forged("fragmented_neighbor", what, fragment));
+    let to_victim = || build::ethernet(me.mac, to).ipv6(me.v6, victim.v6).ttl(255);
+    let question = to_victim().icmpv6(NEIGHBOR_SOLICIT, 0, [0; 4], &claim(victim.v6));
+    let what = "neighbour solicitation for the victim";
+    all.push(forged("neighbor_solicitation", what, question));
+    let router = to_victim().icmpv6(ROUTER_SOLICIT, 0, [0; 4], &[]);
+    all.push(forged("router_solicitation", "router solicitation", router));
     all
+}
+
+/// Solicitations of a pod for the gateway that RFC 4861 §7.1.1 tells to discard.
+pub(crate) fn bad_solicitations(me: Party, to: Mac, gateway: Ipv6Addr) -> Vec<Forged> {
+    let target = gateway.octets();
+    let with = |option: &[u8]| [&target[..], option].concat();
+    let good = with(&[&[1, 1][..], &me.mac.octets()].concat());
+    [
+        ("hop limit 254", 254, 0, good.clone()),
+        ("code 1", 255, 1, good),
+        (
+            "an option of length 0",
+            255,
+            0,
+            with(&[1, 0, 0, 0, 0, 0, 0, 0]),
+        ),
+        (
+            "an option beyond the end",
+            255,
+            0,
+            with(&[1, 2, 0, 0, 0, 0, 0, 0]),
+        ),
+        ("half a target", 255, 0, target[..8].to_vec()),
+    ]
+    .map(|(what, ttl, code, body)| {
+        let frame = build::ethernet(me.mac, to)
+            .ipv6(me.v6, gateway)
+            .ttl(ttl)
+            .icmpv6(NEIGHBOR_SOLICIT, code, [0; 4], &body);
+        forged("bad_neighbor", format!("solicitation with {what}"), frame)
+    })
+    .into()
 }
