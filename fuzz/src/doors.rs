@@ -4,8 +4,10 @@
 //! of it against the promises of the road. Frames are any bytes (`pod_door`, `tunnel_door`) or a
 //! scenario of doors, table swaps and passing time (`sequence`).
 
+mod frame;
 pub mod judge;
-pub mod spec;
+mod spec;
+mod who;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +21,8 @@ use weft_wire::{Frame, Pool, VnetHeader};
 use crate::node::{self, CONNECTIONS, PEERS, Published, VTEP};
 use crate::oracle;
 use judge::{Entered, Judge};
-use spec::{Sender, Spec};
+use spec::Spec;
+use who::Sender;
 
 /// Frames of the worker's pool: few, so that it runs dry.
 const FRAMES: usize = 6;

@@ -6,12 +6,11 @@
 use std::net::IpAddr;
 
 use weft_encap::Ecn;
-use weft_switch::path::{
-    Counters, Decider, DropReason, Fate, GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, Out, Path,
-};
-use weft_wire::{Fragment, Headers, Mac, Parsed, Transport, checksum, icmp, parse};
+use weft_switch::path::{Counters, Decider, DropReason, Fate, GATEWAY_MAC, GATEWAY_V4, Out, Path};
+use weft_wire::{Fragment, Headers, Parsed, Transport, checksum, icmp, parse};
 
-use crate::node::{self, LANES, PORTS, Published, Station, VXLAN, VXLAN_PORT, vtep_mac};
+use super::frame::{ip, is_gateway, is_rogue, payload, stations};
+use crate::node::{self, LANES, PEERS, PORTS, Published, Station, VXLAN, vtep_mac};
 
 /// What came, and by which door.
 #[derive(Debug)]
@@ -166,6 +165,7 @@ impl Judge {
         let Entered::Port(number, question) = &self.entered else {
             panic!("the gateway answers the underlay");
         };
+        self.stations_fit(true);
         let answer = &out.to_pod[0];
         assert_eq!(answer.port.get(), *number);
         let frame = self.written(*number, answer.frame.as_slice());
@@ -199,10 +199,9 @@ impl Judge {
             assert_eq!(fate, Fate::ToPod(to.port));
             pieces.push(self.written(to.port.get(), to.frame.as_slice()));
             let station = PORTS[to.port.index()];
-            assert!(
-                to.port.get() == 0 || station.owns(was.flow.dst),
-                "{was:?} to {station:?}"
-            );
+            let is_theirs =
+                station.owns(was.flow.dst) || station == PORTS[0] && self.is_beyond(&was);
+            assert!(is_theirs, "{was:?} to {station:?}");
         }
         for to in &out.to_peer {
             assert!(matches!(fate, Fate::ToPeer(_)) && matches!(self.entered, Entered::Port(..)));
@@ -221,14 +220,57 @@ impl Judge {
             "{} got through",
             was.flow.src
         );
+        self.stations_fit(false);
+        let marks = self.marks(&was);
         assert!(!was.flow.dst.is_multicast() && !was.source_routed && !is_rogue(&was));
         for piece in &pieces {
             let now = ip(piece);
             assert_eq!(now.hop_limit + 1, was.hop_limit);
             assert_eq!((now.flow.src, now.flow.dst), (was.flow.src, was.flow.dst));
-            assert_eq!(now.traffic_class >> 2, was.traffic_class >> 2);
+            assert_eq!(now.traffic_class, was.traffic_class & !0b11 | marks);
         }
         payload(self.entered.frame(), &was, &pieces);
+    }
+
+    /// Whether a packet is for the host to route: out of a pod, to no pod of the overlay.
+    fn is_beyond(&self, was: &Headers) -> bool {
+        let is_local = PORTS.iter().any(|station| station.owns(was.flow.dst));
+        let peers = PEERS
+            .iter()
+            .filter(|(_, vtep, _)| self.published.peer_at(*vtep).is_some());
+        let is_remote = peers
+            .into_iter()
+            .any(|peer| node::is_of_node(was.flow.dst, peer.0));
+        matches!(self.entered, Entered::Port(1.., _)) && !is_local && !is_remote
+    }
+
+    /// The frame named the port as its sender and the gateway as its receiver (a group, where
+    /// a question to the gateway may go to one); an inner frame named our VTEP.
+    fn stations_fit(&self, to_gateway: bool) {
+        let (dst, src) = stations(self.entered.frame());
+        match self.entered {
+            Entered::Port(number, _) => {
+                assert_eq!(src, PORTS[usize::from(number)].mac(), "a spoofed MAC");
+                assert!(dst == GATEWAY_MAC || to_gateway && dst.is_multicast());
+            }
+            Entered::Underlay(..) => assert_eq!(dst, vtep_mac(1)),
+        }
+    }
+
+    /// The congestion marks of a forwarded packet: as they were, or as RFC 6040, figure 4 makes
+    /// them of the inner and the outer ones.
+    fn marks(&self, was: &Headers) -> u8 {
+        let inner = was.traffic_class & 0b11;
+        match self.entered {
+            Entered::Port(..) => inner,
+            Entered::Underlay(_, outer, _) => match (inner, outer.bits()) {
+                (0, 0b11) => panic!("a marked packet that cannot hear it got through"),
+                (0, _) => 0,
+                (_, 0b11) => 0b11,
+                (0b10, 0b01) => 0b01,
+                _ => inner,
+            },
+        }
     }
 
     /// A frame written to a port: the port is open, the frame fits and is from the gateway.
@@ -271,78 +313,5 @@ impl Judge {
                 node::is_of_node(source, node)
             }
         }
-    }
-}
-
-/// The frame's receiver and sender.
-fn stations(frame: &[u8]) -> (Mac, Mac) {
-    let mac = |at: usize| {
-        frame[at..at + 6]
-            .try_into()
-            .map(Mac::new)
-            .expect("six bytes")
-    };
-    (mac(0), mac(6))
-}
-
-fn ip(frame: &[u8]) -> Headers {
-    match parse(frame) {
-        Ok(Parsed::Ip(headers)) => headers,
-        other => panic!("{other:?} on the road: {frame:02x?}"),
-    }
-}
-
-fn is_gateway(address: IpAddr) -> bool {
-    address == GATEWAY_V4 || address == GATEWAY_V6
-}
-
-/// What only a router, a DHCP server or a node may say.
-fn is_rogue(headers: &Headers) -> bool {
-    let (src, dst) = (headers.flow.src_port, headers.flow.dst_port);
-    match headers.transport {
-        Transport::Icmp { kind, .. } => matches!(kind, 5 | 9 | 10),
-        Transport::Icmpv6 { kind, .. } => matches!(kind, 133..=137),
-        Transport::Udp => {
-            let dhcp = if headers.flow.src.is_ipv4() {
-                (67, 68)
-            } else {
-                (547, 546)
-            };
-            (src, dst) == dhcp || dst == VXLAN_PORT
-        }
-        _ => false,
-    }
-}
-
-/// The pieces together carry the payload of the frame, every byte once; a whole packet is as right
-/// or wrong in its checksum as it was.
-fn payload(frame: &[u8], was: &Headers, pieces: &[&[u8]]) {
-    let expected = &frame[was.l4..was.end];
-    let base = match was.fragment {
-        Fragment::Later { offset, .. } => usize::from(offset),
-        _ => 0,
-    };
-    let mut joined = Vec::new();
-    for piece in pieces {
-        let now = ip_or_piece(piece);
-        assert_eq!(now.0, base + joined.len(), "pieces in order, without a gap");
-        joined.extend_from_slice(&piece[now.1..]);
-    }
-    assert_eq!(joined, expected);
-    if let [only] = pieces {
-        let now = ip(only);
-        assert_eq!(now.fragment, was.fragment);
-        let is_right = checksum::verify_transport(only, &now);
-        assert_eq!(is_right, checksum::verify_transport(frame, was));
-    }
-}
-
-/// The place of a packet's bytes in the whole payload, and where they begin in its frame.
-fn ip_or_piece(frame: &[u8]) -> (usize, usize) {
-    let headers = ip(frame);
-    assert_eq!(headers.end, frame.len(), "padding on the road");
-    match headers.fragment {
-        Fragment::Later { offset, .. } => (offset.into(), headers.l4),
-        _ => (0, headers.l4),
     }
 }

@@ -3,40 +3,16 @@
 //! Turns the fuzzer's choices into frames whose addresses and lengths mostly fit, with a few
 //! bytes changed afterwards, so that it need not guess a MAC or a checksum to get far.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use arbitrary::Arbitrary;
-use weft_switch::path::{GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6};
+use weft_switch::path::GATEWAY_MAC;
 use weft_wire::build::{self, EthernetBuilder, IpBuilder, Network, TcpSpec};
 use weft_wire::{Arp, EtherType, IpProtocol, Mac, TcpFlags, VnetHeader};
 
-use crate::node::{PEERS, PORTS, Station, VTEP, VXLAN, vtep_mac};
+use super::who::{Port, Sender, Who, station, v4, v6};
+use crate::node::{PEERS, VXLAN, vtep_mac};
 use crate::oracle;
-
-/// By which door a frame will come: its honest sender follows from it.
-#[derive(Debug, Clone, Copy)]
-pub enum Sender {
-    /// A port, open or not.
-    Port(u16),
-    /// A node of the overlay, known or not.
-    Node(u8),
-}
-
-/// Whose address.
-#[derive(Debug, Clone, Copy, Arbitrary)]
-enum Who {
-    Honest,
-    Ours(u8),
-    Theirs { peer: u8, host: u8 },
-    Vacant,
-    Gateway,
-    LinkLocal,
-    Vtep,
-    Outside(u8),
-    Multicast,
-    Unspecified,
-    Bits(u128),
-}
 
 #[derive(Debug, Arbitrary)]
 enum Layer4 {
@@ -67,18 +43,6 @@ enum Layer4 {
     Other {
         protocol: u8,
     },
-}
-
-/// A port that means something, or any.
-#[derive(Debug, Clone, Copy, Arbitrary)]
-enum Port {
-    Few(u8),
-    DhcpServer,
-    DhcpClient,
-    Dhcpv6Server,
-    Dhcpv6Client,
-    Vxlan,
-    Any(u16),
 }
 
 /// What an ICMP error is about.
@@ -116,7 +80,7 @@ enum Shape {
 
 /// A frame to build.
 #[derive(Debug, Arbitrary)]
-pub struct Spec {
+pub(crate) struct Spec {
     shape: Shape,
     src: Who,
     dst: Who,
@@ -132,8 +96,7 @@ pub struct Spec {
 
 impl Spec {
     /// The frame, as it comes from `sender`.
-    #[must_use]
-    pub fn frame(&self, sender: Sender) -> Vec<u8> {
+    pub(crate) fn frame(&self, sender: Sender) -> Vec<u8> {
         let mut frame = self.build(sender);
         for (at, byte) in self.changes.iter().flatten() {
             if let Some(old) = frame.get_mut(usize::from(*at)) {
@@ -150,8 +113,7 @@ impl Spec {
     }
 
     /// The UDP payload that carries the frame from the node at `source`.
-    #[must_use]
-    pub fn payload(&self, source: IpAddr) -> Vec<u8> {
+    pub(crate) fn payload(&self, source: IpAddr) -> Vec<u8> {
         let node = PEERS
             .iter()
             .find(|(_, vtep, _)| *vtep == source)
@@ -164,8 +126,7 @@ impl Spec {
     }
 
     /// The virtio-net header in front of the frame.
-    #[must_use]
-    pub fn vnet(&self) -> VnetHeader {
+    pub(crate) fn vnet(&self) -> VnetHeader {
         self.vnet
             .map_or(VnetHeader::NONE, |(flags, start, offset)| VnetHeader {
                 flags: flags & 0b11,
@@ -299,20 +260,6 @@ impl Spec {
     }
 }
 
-impl Port {
-    const fn number(self) -> u16 {
-        match self {
-            Self::Few(number) => 1000 + (number % 4) as u16,
-            Self::DhcpServer => 67,
-            Self::DhcpClient => 68,
-            Self::Dhcpv6Server => 547,
-            Self::Dhcpv6Client => 546,
-            Self::Vxlan => crate::node::VXLAN_PORT,
-            Self::Any(number) => number,
-        }
-    }
-}
-
 impl Quote {
     fn bytes(&self, sender: Sender, is_v6: bool) -> Vec<u8> {
         let Self::Flow {
@@ -349,63 +296,5 @@ impl Quote {
                 .tcp(tcp, b""),
         };
         frame[14..].to_vec()
-    }
-}
-
-fn any_station(node: u8, host: u8) -> Station {
-    Station {
-        node,
-        host,
-        families: (true, true),
-        mtu: 0,
-    }
-}
-
-/// The honest sender behind a door.
-fn station(sender: Sender) -> Station {
-    match sender {
-        Sender::Port(number) => {
-            let closed = any_station(1, 5);
-            PORTS.get(usize::from(number)).copied().unwrap_or(closed)
-        }
-        Sender::Node(node) => any_station(node, 2),
-    }
-}
-
-fn v4(who: Who, sender: Sender) -> Ipv4Addr {
-    match who {
-        Who::Honest => station(sender).v4(),
-        Who::Ours(host) => any_station(1, host % 5).v4(),
-        Who::Theirs { peer, host } => any_station(2 + peer % 2, host % 8).v4(),
-        Who::Vacant => any_station(1, 200).v4(),
-        Who::Gateway => GATEWAY_V4,
-        Who::LinkLocal => Ipv4Addr::new(169, 254, 9, 9),
-        Who::Vtep => match VTEP {
-            IpAddr::V4(vtep) => vtep,
-            IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
-        },
-        Who::Outside(last) => Ipv4Addr::new(203, 0, 113, last),
-        Who::Multicast => Ipv4Addr::new(224, 0, 0, 251),
-        Who::Unspecified => Ipv4Addr::UNSPECIFIED,
-        Who::Bits(bits) => {
-            let [a, b, c, d, ..] = bits.to_be_bytes();
-            Ipv4Addr::new(a, b, c, d)
-        }
-    }
-}
-
-fn v6(who: Who, sender: Sender) -> Ipv6Addr {
-    match who {
-        Who::Honest => station(sender).v6(),
-        Who::Ours(host) => any_station(1, host % 5).v6(),
-        Who::Theirs { peer, host } => any_station(2 + peer % 2, host % 8).v6(),
-        Who::Vacant => any_station(1, 200).v6(),
-        Who::Gateway => GATEWAY_V6,
-        Who::LinkLocal => station(sender).link_local(),
-        Who::Vtep => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1),
-        Who::Outside(last) => Ipv6Addr::new(0x2001, 0xdb8, 9, 0, 0, 0, 0, last.into()),
-        Who::Multicast => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 1),
-        Who::Unspecified => Ipv6Addr::UNSPECIFIED,
-        Who::Bits(bits) => Ipv6Addr::from_bits(bits),
     }
 }
