@@ -118,6 +118,7 @@ impl Worker {
 
     /// Works until told to stop.
     pub(super) fn run(mut self) {
+        let _farewell = Farewell(self.control.clone());
         while self.turn().is_continue() {}
     }
 
@@ -213,6 +214,18 @@ impl Worker {
     }
 }
 
+/// Tells control that a worker panicked, which would otherwise show only as silence.
+struct Farewell(Sender<Command>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = "it panicked; its last words are in the log".to_owned();
+            let _ = self.0.send(Command::WorkerFailed(why));
+        }
+    }
+}
+
 /// What a source still holds after its batch.
 #[derive(Debug, PartialEq, Eq)]
 enum Left {
@@ -222,4 +235,26 @@ enum Left {
     More,
     /// It is no more.
     Dead(PortId),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panicking_worker_is_reported() {
+        let (sender, commands) = crossbeam_channel::unbounded();
+        let silent = Farewell(sender.clone());
+        drop(silent);
+        assert!(commands.is_empty());
+        let thread = std::thread::spawn(move || {
+            let _farewell = Farewell(sender);
+            panic!("the test's own panic");
+        });
+        assert!(thread.join().is_err());
+        assert!(matches!(
+            commands.try_recv(),
+            Ok(Command::WorkerFailed(why)) if why.contains("panicked")
+        ));
+    }
 }
