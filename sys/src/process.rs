@@ -38,6 +38,9 @@ impl From<Signal> for rustix::process::Signal {
     }
 }
 
+/// How long the kernel may take to end a process that was killed.
+const KILLED: Duration = Duration::from_secs(2);
+
 /// One process among all that ever had its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProcessId {
@@ -64,7 +67,9 @@ impl ProcessId {
     /// If `/proc` cannot be read.
     pub fn of(pid: u32) -> Result<Option<Self>> {
         match fs::read_to_string(format!("/proc/{pid}/stat")) {
-            Ok(stat) => Ok(start_time(&stat).map(|start_time| Self { pid, start_time })),
+            Ok(stat) => Ok(start_time(&stat)
+                .filter(|_| !has_ended(&stat))
+                .map(|start_time| Self { pid, start_time })),
             Err(error) => match SysError::new(format!("look up process {pid}"), error) {
                 error if error.is_not_found() => Ok(None),
                 error => Err(error),
@@ -96,8 +101,8 @@ impl ProcessId {
         }
     }
 
-    /// Asks it to terminate, and kills it if it has not ended within `patience`. Returns whether it
-    /// was there at all.
+    /// Asks it to terminate, kills it if it has not ended within `patience`, and waits until all
+    /// its threads have ended. Returns whether it was there at all.
     ///
     /// # Errors
     /// As [`Self::signal`].
@@ -108,12 +113,15 @@ impl ProcessId {
         self.signal(Signal::Terminate)?;
         if !has_ended_within(&handle, patience).context(|| format!("await {}", self.pid))? {
             self.signal(Signal::Kill)?;
+            // Nothing outlives this signal but a process stuck inside the kernel.
+            has_ended_within(&handle, KILLED).context(|| format!("await {}", self.pid))?;
         }
         Ok(true)
     }
 
-    /// A handle of this very process. The start time is compared after the handle is taken: from
-    /// then on the number cannot come to mean another process.
+    /// A handle of this very process, even if only some of its threads still run. The start time
+    /// is compared after the handle is taken: from then on the number cannot come to mean another
+    /// process.
     fn handle(&self) -> Result<Option<OwnedFd>> {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         let Some(pid) = pid else {
@@ -124,7 +132,9 @@ impl ProcessId {
             Err(rustix::io::Errno::SRCH) => return Ok(None),
             Err(error) => return Err(error).context(|| format!("open process {}", self.pid)),
         };
-        Ok(self.is_alive()?.then_some(handle))
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat", pid = self.pid));
+        let same = stat.is_ok_and(|stat| start_time(&stat) == Some(self.start_time));
+        Ok(same.then_some(handle))
     }
 }
 
@@ -148,17 +158,24 @@ pub fn die_with_parent(command: &mut Command, signal: Signal) {
     unsafe { command.pre_exec(hook) };
 }
 
-/// The start time in `/proc/<pid>/stat`; none for a zombie. The second field, the program's name
-/// in parentheses, may hold anything, parentheses too.
+/// The start time in `/proc/<pid>/stat`.
 fn start_time(stat: &str) -> Option<u64> {
+    // Field 22 of all, and the state is field 3.
+    fields_from_state(stat)?.nth(19)?.parse().ok()
+}
+
+/// Whether the process is a zombie: its first thread has ended. Others, and what they hold open,
+/// may last a little longer.
+fn has_ended(stat: &str) -> bool {
+    let state = fields_from_state(stat).and_then(|mut fields| fields.next());
+    matches!(state, Some("Z" | "X"))
+}
+
+/// The fields of `/proc/<pid>/stat` after the second, the program's name in parentheses, which may
+/// hold anything, parentheses too.
+fn fields_from_state(stat: &str) -> Option<impl Iterator<Item = &str>> {
     let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
-        return None;
-    }
-    // Field 22 of all, and the state was field 3.
-    fields.nth(18)?.parse().ok()
+    Some(rest.split_ascii_whitespace())
 }
 
 fn has_ended_within(handle: &OwnedFd, patience: Duration) -> io::Result<bool> {
@@ -175,7 +192,8 @@ mod tests {
     fn start_time_is_field_22_whatever_the_name() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0";
         assert_eq!(start_time(stat), Some(4242));
-        assert_eq!(start_time(&stat.replace(") S", ") Z")), None);
+        assert!(!has_ended(stat));
+        assert!(has_ended(&stat.replace(") S", ") Z")));
         assert_eq!(start_time("7 (a"), None);
     }
 
@@ -194,6 +212,31 @@ mod tests {
         assert!(!child.wait().unwrap().success());
         assert!(!id.is_alive().unwrap());
         assert!(!id.signal(Signal::Kill).unwrap());
+    }
+
+    #[test]
+    fn a_process_ends_with_its_last_thread() {
+        // The first thread ends at once, the other half a second later.
+        let script = "import ctypes, threading, time\n\
+                      threading.Thread(target=time.sleep, args=(0.5,)).start()\n\
+                      print('ready', flush=True)\n\
+                      ctypes.CDLL(None).pthread_exit(None)";
+        let mut command = Command::new("python3");
+        command
+            .args(["-c", script])
+            .stdout(std::process::Stdio::piped());
+        let Ok(mut child) = command.spawn() else {
+            eprintln!("SKIPPED (needs python3): a_process_ends_with_its_last_thread");
+            return;
+        };
+        let id = ProcessId::of(child.id()).unwrap().unwrap();
+        let mut line = [0; 5];
+        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+        while id.is_alive().unwrap() {
+            std::thread::yield_now();
+        }
+        assert!(id.end(Duration::from_secs(10)).unwrap());
+        assert!(child.try_wait().unwrap().is_some(), "it can be collected");
     }
 
     #[test]

@@ -74,9 +74,15 @@ impl ProcessId {
 static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
 /// Collects children that have ended, so that none stays behind as a zombie.
+///
+/// A process shows as ended as soon as its first thread has; it can be collected only after its
+/// last, which has been told to end by then: that moment is waited for.
 fn reap() {
     let mut children = CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
-    children.retain_mut(|child| !matches!(child.try_wait(), Ok(Some(_)) | Err(_)));
+    children.retain_mut(|child| match process::ProcessId::of(child.id()) {
+        Ok(None) => child.wait().is_err(),
+        _ => !matches!(child.try_wait(), Ok(Some(_)) | Err(_)),
+    });
 }
 
 /// This program, for starting the lab's helpers.
