@@ -7,7 +7,8 @@
 
 use weft_wire::FlowKey;
 
-use crate::{Direction, PolicySetId, RuleId, Verdict};
+use crate::model::ObjectName;
+use crate::{Direction, PolicySetId, RuleId, RuleName, Verdict};
 
 /// The compiled policies of a node's pods.
 #[derive(Clone, Debug)]
@@ -33,6 +34,46 @@ impl Table {
     ) -> Verdict {
         Verdict::Allow(RuleId::DEFAULT)
     }
+
+    /// The rule behind a verdict; none for [`RuleId::DEFAULT`] and for rules that are gone. That
+    /// of a denial is the first policy, by name, that isolates the pod.
+    #[must_use]
+    pub const fn rule(&self, _rule: RuleId) -> Option<&RuleName> {
+        None
+    }
+
+    /// The policies that isolate the pods of `set` in a direction, by name.
+    #[must_use]
+    pub const fn isolating(&self, _direction: Direction, _set: PolicySetId) -> &[ObjectName] {
+        &[]
+    }
+
+    /// How large the table is.
+    #[must_use]
+    pub const fn size(&self) -> Size {
+        Size {
+            identities: 0,
+            addresses: 0,
+            sets: 0,
+            entries: 0,
+            bytes: 0,
+        }
+    }
+}
+
+/// What a table consists of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Distinct kinds of peers: pods alike in namespace, labels and named ports.
+    pub identities: usize,
+    /// Addresses of pods.
+    pub addresses: usize,
+    /// Compiled policy sets.
+    pub sets: usize,
+    /// Port ranges over all (set, direction, identity).
+    pub entries: usize,
+    /// Memory, about, in bytes.
+    pub bytes: usize,
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The words a decision is made of: which way, under which tables, what, and why.
 
 /// Which way a packet goes, as its pod sees it and NetworkPolicy says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     /// Out of the pod.
     Egress,

@@ -7,12 +7,12 @@
 use weft_policy::{Epoch, Table};
 use weft_wire::Mac;
 
-use super::cidr::Cidr;
 use super::forward::Forward;
 use super::martian;
 use super::ports::{PortEntry, PortId, PortKind};
 use super::table_error::TableError;
 use super::tables::{GATEWAY_MAC, Node, Peer, PeerId, Tables};
+use weft_policy::Cidr;
 
 /// The smallest MTU of a link that carries IPv4 (RFC 791) and one that carries IPv6 (RFC 8200 §5).
 const LEAST_MTU: [u16; 2] = [576, 1280];

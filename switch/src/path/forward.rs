@@ -13,12 +13,12 @@ use foldhash::fast::FixedState;
 use weft_wire::ethernet::EthernetFrame;
 use weft_wire::{FlowKey, Frame, Headers, IpVersion, Mac, ipv4, ipv6};
 
-use super::cidr::{Cidr, masked};
 use super::drop::DropReason;
 use super::icmp::Tell;
 use super::ports::{PortEntry, PortId, PortKind};
 use super::refusal::Refusal;
 use super::tables::{GATEWAY_MAC, PeerId, Tables};
+use weft_policy::cidr::{Cidr, masked};
 
 /// Keyed by addresses that only the control plane chooses, hence the fixed state.
 type ByAddress<V> = HashMap<IpAddr, V, FixedState>;

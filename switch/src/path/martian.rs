@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::cidr::Cidr;
+use weft_policy::Cidr;
 
 /// What kind of destination or source an address is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,6 @@
 
 mod admit;
 mod builder;
-mod cidr;
 mod counters;
 mod drop;
 mod egress;
@@ -41,7 +40,6 @@ use weft_policy::{Conntrack, Moment};
 use weft_wire::Frame;
 
 pub use builder::TablesBuilder;
-pub use cidr::{BadCidr, Cidr};
 pub use counters::{Counters, PortCounters};
 pub use drop::{Decider, DropReason, Road};
 pub use example::{Example, Examples, Origin};
@@ -50,6 +48,7 @@ pub use forward::{Forward, Location};
 pub use ports::{MAX_PORTS, PodName, PortEntry, PortId, PortKind};
 pub use table_error::TableError;
 pub use tables::{GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, Node, Peer, PeerId, Tables};
+pub use weft_policy::cidr::{BadCidr, Cidr};
 
 use fate::Exit;
 use limiter::Limiter;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use weft_wire::Mac;
 
-use super::cidr::Cidr;
 use super::ports::PortId;
+use weft_policy::Cidr;
 
 /// Why tables cannot be published.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -10,9 +10,9 @@ use weft_encap::Vni;
 use weft_policy::{Epoch, Table};
 use weft_wire::Mac;
 
-use super::cidr::Cidr;
 use super::forward::Forward;
 use super::ports::{PortEntry, PortId};
+use weft_policy::Cidr;
 
 /// The MAC of the gateway, the same at every port of every node: locally administered,
 /// then "weft" in ASCII.

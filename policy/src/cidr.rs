@@ -1,6 +1,6 @@
 //! Does an address lie in a prefix?
 //!
-//! A prefix whose host bits are zero, so that it has one spelling. Text and
+//! [`Cidr`] is a prefix whose host bits are zero, so that it has one spelling. Text and
 //! configuration forms (`ipnetwork`) are converted at the edges.
 
 use std::fmt;
@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// An IPv4 or IPv6 prefix with zero host bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cidr {
     base: IpAddr,
     length: u8,
@@ -44,21 +44,25 @@ impl Cidr {
     }
 
     /// The lowest address, which is the node's pod-network address (flannel's convention).
+    #[must_use]
     pub const fn base(&self) -> IpAddr {
         self.base
     }
 
     /// The prefix length in bits.
+    #[must_use]
     pub const fn length(&self) -> u8 {
         self.length
     }
 
     /// Whether the address lies inside.
+    #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         masked(address, self.length) == self.base
     }
 
     /// Whether the two share an address.
+    #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.contains(other.base) || other.contains(self.base)
     }
@@ -66,7 +70,8 @@ impl Cidr {
 
 /// The address with all bits beyond `length` cleared. The family is kept, so that no
 /// IPv4 address ever lies in an IPv6 prefix.
-pub(super) fn masked(address: IpAddr, length: u8) -> IpAddr {
+#[must_use]
+pub fn masked(address: IpAddr, length: u8) -> IpAddr {
     match address {
         IpAddr::V4(v4) => {
             let mask = u32::MAX
