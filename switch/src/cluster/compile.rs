@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use weft_encap::Vni;
-use weft_policy::Epoch;
+use weft_policy::{Epoch, Table};
 
 use super::{Desired, vtep_mac};
 use crate::path::{Cidr, Node, Peer, PortEntry, PortId, TableError, Tables, TablesBuilder};
@@ -32,8 +32,8 @@ impl NodeFacts {
     }
 }
 
-/// Compiles tables: the node's `facts` and current `addresses`, the peers of `desired`, and the
-/// `ports` that are attached.
+/// Compiles tables: the node's `facts` and current `addresses`, the peers of `desired`, the
+/// `ports` that are attached, and the `policy` whose sets those ports name.
 ///
 /// # Errors
 /// What would make forwarding ambiguous.
@@ -42,6 +42,7 @@ pub fn compile(
     addresses: Vec<IpAddr>,
     desired: &Desired,
     ports: impl IntoIterator<Item = (PortId, PortEntry)>,
+    policy: Table,
     epoch: Epoch,
 ) -> Result<Tables, TableError> {
     let own = || facts.pod_network_addresses();
@@ -67,7 +68,7 @@ pub fn compile(
         addresses,
         cidrs: facts.cidrs.clone(),
     };
-    let mut builder = TablesBuilder::new(node).epoch(epoch);
+    let mut builder = TablesBuilder::new(node).epoch(epoch).policy(policy);
     for (id, entry) in ports {
         builder = builder.port(id, entry);
     }

@@ -26,7 +26,15 @@ impl Control {
             vec![self.facts.vtep]
         });
         let desired = self.cluster.desired();
-        let tables = compile(&self.facts, addresses, desired, self.entries(), epoch);
+        let policy = weft_policy::Table::allow_all();
+        let tables = compile(
+            &self.facts,
+            addresses,
+            desired,
+            self.entries(),
+            policy,
+            epoch,
+        );
         let tables = match tables {
             Ok(tables) => tables,
             Err(error) => {
