@@ -1,4 +1,5 @@
 //! The oracle itself, on cases whose answers stand in the documentation.
+
 use std::sync::Arc;
 
 use super::*;
