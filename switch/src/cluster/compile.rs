@@ -42,8 +42,7 @@ pub fn compile(
     addresses: Vec<IpAddr>,
     desired: &Desired,
     ports: impl IntoIterator<Item = (PortId, PortEntry)>,
-    policy: Table,
-    epoch: Epoch,
+    (epoch, policy): (Epoch, Table),
 ) -> Result<Tables, TableError> {
     let own = || facts.pod_network_addresses();
     let node = Node {

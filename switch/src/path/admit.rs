@@ -4,26 +4,28 @@
 //! verdict of an older epoch is decided anew, so that a new deny cuts live connections;
 //! what cannot be tracked is decided each time. Only what policy allows is remembered.
 
-use weft_policy::{Direction, Lookup, Related, RuleId, Sighting, Verdict};
+use weft_policy::{Direction, Lookup, RuleId, Sighting, Verdict};
 use weft_wire::{FlowKey, Headers, embedded_flow};
 
 use super::Turn;
+use super::denials::Denial;
 use super::drop::DropReason;
 use super::ports::{PortEntry, PortId};
 
 /// The TAP queue on which the receiver last sent on a flow, where that is known.
 type Home = Option<u8>;
+/// A port, and what the tables say of it.
+type Place<'a> = (PortId, &'a PortEntry);
 
 impl Turn<'_> {
     /// Lets a packet pass in this direction at this port.
     pub(super) fn admit(
-        &self,
+        &mut self,
         direction: Direction,
-        (id, port): (PortId, &PortEntry),
+        at: Place<'_>,
         frame: &[u8],
         packet: &Headers,
     ) -> Result<Home, DropReason> {
-        let conntrack = &self.path.conntrack;
         let (epoch, worker) = (self.tables.epoch, self.path.worker);
         let sighting = Sighting {
             side: direction,
@@ -31,7 +33,7 @@ impl Turn<'_> {
             worker,
             now: self.now,
         };
-        match conntrack.lookup(packet, sighting) {
+        match self.path.conntrack.lookup(packet, sighting) {
             Lookup::Known { home, .. } => Ok(home),
             Lookup::Stale {
                 entry,
@@ -39,82 +41,90 @@ impl Turn<'_> {
                 side,
                 home,
                 ..
-            } => {
-                match self.decide(side, port, &original) {
-                    Verdict::Allow(rule) => conntrack.renew(entry, side, rule, epoch),
-                    Verdict::Deny(_) => {
-                        conntrack.remove(entry);
-                        return Err(denied(direction));
-                    }
+            } => match self.permit(side, at, &original) {
+                Ok(rule) => {
+                    self.path.conntrack.renew(entry, side, rule, epoch);
+                    Ok(home)
                 }
-                Ok(home)
-            }
+                Err(denied) => {
+                    self.path.conntrack.remove(entry);
+                    Err(denied)
+                }
+            },
             Lookup::New => {
-                let rule = self.permit(direction, port, &packet.flow)?;
-                let entry = conntrack.create(packet, sighting, rule, id.get().into());
+                let rule = self.permit(direction, at, &packet.flow)?;
+                let owner = at.0.get().into();
+                let entry = self.path.conntrack.create(packet, sighting, rule, owner);
                 entry.map(|_| None).map_err(|_| DropReason::TableFull)
             }
-            Lookup::Untracked => self.admit_untracked(direction, port, frame, packet),
+            Lookup::Untracked => self.admit_untracked(direction, at, frame, packet),
         }
     }
 
     /// An ICMP error about a remembered flow passes where that flow does; anything else
     /// that is not tracked is decided on its own.
     fn admit_untracked(
-        &self,
+        &mut self,
         direction: Direction,
-        port: &PortEntry,
+        at: Place<'_>,
         frame: &[u8],
         packet: &Headers,
     ) -> Result<Home, DropReason> {
-        let quoted = embedded_flow(frame, packet);
-        let about = quoted.and_then(|quoted| self.path.conntrack.related(&quoted, self.now));
-        let Some(Related {
-            original,
-            reply,
-            home,
-            ..
-        }) = about
-        else {
-            return self.permit(direction, port, &packet.flow).map(|_| None);
-        };
-        // This port's end is the one the error goes to, or comes from: the flow's initiator,
-        // whose egress was decided, or its responder, whose ingress was.
-        let side = if reply {
+        if let Some(home) = self.related(direction, at, frame, packet) {
+            return Ok(home);
+        }
+        self.permit(direction, at, &packet.flow).map(|_| None)
+    }
+
+    /// The home of the flow that an ICMP error is about, if the error passes with it: it comes
+    /// from the flow's other end or from a router, which no pod is, and policy allows the
+    /// flow at this port now.
+    fn related(
+        &self,
+        direction: Direction,
+        (_, port): Place<'_>,
+        frame: &[u8],
+        packet: &Headers,
+    ) -> Option<Home> {
+        let quoted = embedded_flow(frame, packet)?;
+        let source = packet.flow.src;
+        if quoted.src != packet.flow.dst || quoted.dst != source && self.tables.is_pods(source) {
+            return None;
+        }
+        let about = self.path.conntrack.related(&quoted, self.now)?;
+        // The port is that of the end the error goes to, or stands for the end it comes from:
+        // the flow's initiator, whose egress is asked, or its responder, whose ingress is.
+        let side = if about.reply {
             direction
         } else {
             direction.opposite()
         };
-        self.permit(side, port, &original)
-            .map(|_| home)
-            .map_err(|_| denied(direction))
+        let verdict = self.tables.decide(side, port, &about.original);
+        verdict.is_allowed().then_some(about.home)
     }
 
+    /// The rule that lets a flow pass, or the denial, which is counted.
     fn permit(
-        &self,
-        direction: Direction,
-        port: &PortEntry,
+        &mut self,
+        side: Direction,
+        (id, port): Place<'_>,
         flow: &FlowKey,
     ) -> Result<RuleId, DropReason> {
-        match self.decide(direction, port, flow) {
-            Verdict::Allow(rule) => Ok(rule),
-            Verdict::Deny(_) => Err(denied(direction)),
-        }
-    }
-
-    /// Policy's answer for the first packet of a flow. A pod's own node always reaches it
-    /// (NetworkPolicy), and only the node can send from the node's addresses.
-    fn decide(&self, direction: Direction, port: &PortEntry, flow: &FlowKey) -> Verdict {
-        if direction == Direction::Ingress && self.tables.node.has(flow.src) {
-            return Verdict::Allow(RuleId::DEFAULT);
-        }
-        self.tables.policy().decide(direction, port.policy, flow)
-    }
-}
-
-const fn denied(direction: Direction) -> DropReason {
-    match direction {
-        Direction::Egress => DropReason::DeniedEgress,
-        Direction::Ingress => DropReason::DeniedIngress,
+        let rule = match self.tables.decide(side, port, flow) {
+            Verdict::Allow(rule) => return Ok(rule),
+            Verdict::Deny(rule) => rule,
+        };
+        let denial = Denial {
+            at: self.now,
+            flow: *flow,
+            rule,
+            set: port.policy,
+            epoch: self.tables.epoch,
+        };
+        self.path.denials.record(id, side, denial);
+        Err(match side {
+            Direction::Egress => DropReason::DeniedEgress,
+            Direction::Ingress => DropReason::DeniedIngress,
+        })
     }
 }

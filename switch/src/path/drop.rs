@@ -176,15 +176,24 @@ drop_reasons! {
         "Sent to the gateway's address, which answers ARP, neighbour discovery and echo only."
         "Address the node by its own address.";
 
-    DeniedEgress "denied_egress" Egress Path
-        "Policy does not let the sender send this."
+    DeniedEgress "denied_egress" Both Path
+        "Policy does not let the sender of the flow's first packet send this."
         "`weft policy explain FROM TO` names the policy.";
     DeniedIngress "denied_ingress" Both Path
-        "Policy does not let the receiver be reached by this."
+        "Policy does not let the receiver of the flow's first packet be reached by this."
         "`weft policy explain FROM TO` names the policy.";
     TableFull "table_full" Both Path
         "No room for a new connection within the pod's quota."
         "Look at `weft flows --pod`: a scan, a flood, or a quota too small.";
+    FragmentWithoutFirst "fragment_without_first" Both Path
+        "A later fragment of a packet whose first fragment did not pass here before it."
+        "The first fragment was denied, lost or overtaken; a sender that keeps to the MTU needs none.";
+    FragmentOverlap "fragment_overlap" Both Path
+        "A fragment that overlaps another one; what follows of its packet is dropped too (RFC 5722)."
+        "An attempt to slip past a filter; find the sender in the last example.";
+    FragmentTableFull "fragment_table_full" Both Path
+        "No room to follow the fragments of another packet."
+        "A flood of fragments that never complete; find the sender in the last example.";
     NoRoute "no_route" Egress Path
         "The host sent to an address that is neither a local pod's nor a peer's."
         "Look at the node's routes over weft0 and at `weft peers`.";

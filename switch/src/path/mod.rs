@@ -11,6 +11,7 @@
 mod admit;
 mod builder;
 mod counters;
+mod denials;
 mod drop;
 mod egress;
 mod example;
@@ -41,6 +42,7 @@ use weft_wire::Frame;
 
 pub use builder::TablesBuilder;
 pub use counters::{Counters, PortCounters};
+pub use denials::{Denial, Denials};
 pub use drop::{Decider, DropReason, Road};
 pub use example::{Example, Examples, Origin};
 pub use fate::{Fate, Out, ToPeer, ToPod};
@@ -81,6 +83,7 @@ pub struct Path {
     conntrack: Arc<Conntrack>,
     counters: Counters,
     examples: Examples,
+    denials: Denials,
     limiter: Limiter,
 }
 
@@ -113,6 +116,7 @@ impl Path {
             conntrack,
             counters: Counters::default(),
             examples: Examples::default(),
+            denials: Denials::default(),
             limiter: Limiter::new(),
         }
     }
@@ -156,6 +160,17 @@ impl Path {
     /// The examples, for resets.
     pub const fn examples_mut(&mut self) -> &mut Examples {
         &mut self.examples
+    }
+
+    /// What policy refused, port by port.
+    pub const fn denials(&self) -> &Denials {
+        &self.denials
+    }
+
+    /// The denials, for resets; they go with the counters and examples of drops, and with a
+    /// port's counters.
+    pub const fn denials_mut(&mut self) -> &mut Denials {
+        &mut self.denials
     }
 }
 

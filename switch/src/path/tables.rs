@@ -7,10 +7,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use weft_encap::Vni;
-use weft_policy::{Epoch, Table};
-use weft_wire::Mac;
+use weft_policy::{Direction, Epoch, RuleId, Table, Verdict};
+use weft_wire::{FlowKey, Mac};
 
-use super::forward::Forward;
+use super::forward::{Forward, Location};
 use super::ports::{PortEntry, PortId};
 use weft_policy::Cidr;
 
@@ -156,5 +156,30 @@ impl Tables {
     /// Who may talk to whom.
     pub const fn policy(&self) -> &Table {
         &self.policy
+    }
+
+    /// Policy's answer for a flow, as its initiator writes it, at the port of one of its ends:
+    /// egress is asked of the initiator's, ingress of the responder's. A pod's own node always
+    /// reaches it (NetworkPolicy); only the node can send from the node's addresses, except
+    /// from one that lies in a peer's podCIDRs.
+    pub(super) fn decide(&self, side: Direction, port: &PortEntry, flow: &FlowKey) -> Verdict {
+        let own = |source| self.node.has(source) && self.forward.peer_of(source).is_none();
+        if side == Direction::Ingress && own(flow.src) {
+            return Verdict::Allow(RuleId::DEFAULT);
+        }
+        self.policy.decide(side, port.policy, flow)
+    }
+
+    /// Whether the address can only be a pod's: in a podCIDR, and not a node's own in it.
+    pub(super) fn is_pods(&self, address: IpAddr) -> bool {
+        match self.forward.locate(address) {
+            Location::Port(port) => port != PortId::HOST,
+            Location::Vacant => true,
+            Location::Peer(id) => {
+                let cidrs = self.peer(id).map_or(&[][..], |peer| &peer.cidrs);
+                cidrs.iter().all(|cidr| cidr.base() != address)
+            }
+            Location::Outside => false,
+        }
     }
 }

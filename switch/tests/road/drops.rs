@@ -137,7 +137,7 @@ fn every_case_meets_its_reason() {
 
 /// Reasons that take more than one frame have tests of their own below; no policy denies
 /// anything in a table that allows all.
-const ELSEWHERE: [R; 7] = [
+const ELSEWHERE: [R; 10] = [
     R::ClosedPort,
     R::UnexpectedOffload,
     R::BadOffload,
@@ -145,6 +145,9 @@ const ELSEWHERE: [R; 7] = [
     R::NoBuffer,
     R::DeniedEgress,
     R::DeniedIngress,
+    R::FragmentWithoutFirst,
+    R::FragmentOverlap,
+    R::FragmentTableFull,
 ];
 
 #[test]

@@ -27,14 +27,8 @@ impl Control {
         });
         let desired = self.cluster.desired();
         let policy = weft_policy::Table::allow_all();
-        let tables = compile(
-            &self.facts,
-            addresses,
-            desired,
-            self.entries(),
-            policy,
-            epoch,
-        );
+        let publication = (epoch, policy);
+        let tables = compile(&self.facts, addresses, desired, self.entries(), publication);
         let tables = match tables {
             Ok(tables) => tables,
             Err(error) => {
