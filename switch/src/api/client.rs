@@ -14,7 +14,7 @@ use weft_sys::unixsock;
 use super::codec::{self, CodecError};
 use super::{
     Attach, Attached, Call, Detach, Detached, Drops, Failure, FlowReport, Outcome, PeerReport,
-    PortReport, Reply, Request, RouteReport, Status, WorkerReport,
+    PortReport, Reply, Request, RouteReport, Status, Synced, WorkerReport,
 };
 
 /// How long one call may take. Attaching waits for the kernel to make and to destroy devices;
@@ -208,5 +208,14 @@ impl Client {
     /// As [`Client::call`].
     pub fn flows(&mut self, pod: Option<String>) -> Result<Vec<FlowReport>, ClientError> {
         self.call(Call::Flows { pod })
+    }
+
+    /// Has the daemon read its desired state anew; returns once every worker uses what results, so
+    /// that nothing passes any more that it denies.
+    ///
+    /// # Errors
+    /// As [`Client::call`]; [`ClientError::Refused`] too if the tables could not be published.
+    pub fn sync(&mut self) -> Result<Synced, ClientError> {
+        self.call(Call::Sync)
     }
 }

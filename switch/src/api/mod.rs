@@ -22,7 +22,7 @@ mod report;
 pub use client::{Client, ClientError};
 pub use report::{
     Drop, DropExample, Drops, FlowReport, PeerReport, PortReport, Problem, RouteReport, Status,
-    WorkerReport,
+    Synced, WorkerReport,
 };
 
 /// The version of these messages. It changes when a message of one side would be misread by the
@@ -92,6 +92,9 @@ pub enum Call {
         #[serde(default)]
         pod: Option<String>,
     },
+    /// Reads the desired state anew, now. Answered by [`Synced`] once every worker uses the tables
+    /// that result from all that could be read when the call came.
+    Sync,
 }
 
 /// A pod wants an interface.

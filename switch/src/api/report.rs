@@ -72,6 +72,20 @@ pub struct Problem {
     pub next: String,
 }
 
+/// Answer to `Call::Sync`: what the workers go by now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Synced {
+    /// Epoch of the tables every worker uses.
+    pub epoch: u32,
+    /// NetworkPolicy objects in force.
+    pub policies: usize,
+    /// Whether every pod is closed because the policies are not known well enough.
+    pub closed: bool,
+    /// What is wrong, with the manifests or otherwise.
+    pub problems: Vec<Problem>,
+}
+
 /// One port of the switch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -85,6 +85,7 @@ pub fn run(config: &Config, backend: Backend) -> Result<(), StartError> {
         host_port: host_port(&facts, &host, PortQueues::new(queues, 0)),
         cluster: ClusterState::new(local),
         source: format!("manifests in {}", config.manifests.display()),
+        source_handle: source_handle.clone(),
         facts,
         clock,
         backend,

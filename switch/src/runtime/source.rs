@@ -3,7 +3,8 @@
 //! Owns one directory: its `*.yaml`, `*.yml` and `*.json` files, not those of subdirectories and
 //! not hidden ones. Watches it with inotify(7) and reads it anew after every change, on request,
 //! when events were lost and, since a directory may be missing or replaced, once in a while.
-//! Reports only files whose content changed. Understands nothing: that is `cluster`'s.
+//! Reports only files whose content changed, those of one reading together: control takes them in
+//! as one change. Understands nothing: that is `cluster`'s.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +19,7 @@ use inotify::{EventMask, Inotify, WatchMask};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::control::Command;
+use super::control::{CallReply, Command};
 use crate::cluster::{self, Event, ManifestError, Trouble};
 
 /// The largest manifest that is read, in bytes; etcd takes objects of 1.5 MiB at most.
@@ -29,15 +30,16 @@ const INOTIFY: Token = Token(0);
 const WAKER: Token = Token(1);
 
 /// Asks the source to read everything anew, or to leave, from another thread.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct SourceHandle {
-    waker: Waker,
+    waker: Arc<Waker>,
     requests: Sender<Request>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Request {
     Rescan,
+    Sync(CallReply),
     Stop,
 }
 
@@ -45,6 +47,12 @@ impl SourceHandle {
     /// Reads everything anew (SIGHUP).
     pub(super) fn rescan(&self) {
         self.ask(Request::Rescan);
+    }
+
+    /// Reads everything anew and then has control answer the caller, behind all that was found.
+    /// A thread that has ended drops the reply, and the caller hears of it.
+    pub(super) fn sync(&self, reply: CallReply) {
+        self.ask(Request::Sync(reply));
     }
 
     /// Ends the thread.
@@ -73,6 +81,10 @@ pub(super) struct ManifestSource {
     seen: BTreeMap<Arc<str>, Seen>,
     broken: Option<Trouble>,
     synced: bool,
+    /// Found by the reading under way.
+    found: Vec<Event>,
+    /// Who waits for the next reading.
+    waiting: Vec<CallReply>,
 }
 
 /// A file's content, or why there is none.
@@ -100,11 +112,13 @@ impl ManifestSource {
             seen: BTreeMap::new(),
             broken: None,
             synced: false,
+            found: Vec::new(),
+            waiting: Vec::new(),
         };
         Ok((
             source,
             SourceHandle {
-                waker,
+                waker: Arc::new(waker),
                 requests: sender,
             },
         ))
@@ -117,7 +131,8 @@ impl ManifestSource {
         loop {
             if changed {
                 self.watch();
-                if self.rescan().is_err() {
+                self.rescan();
+                if self.report().is_err() {
                     return;
                 }
             }
@@ -130,10 +145,12 @@ impl ManifestSource {
             }
             changed = self.drain_inotify() || events.is_empty();
             while let Ok(request) = self.requests.try_recv() {
-                if request == Request::Stop {
-                    return;
-                }
                 changed = true;
+                match request {
+                    Request::Rescan => {}
+                    Request::Sync(reply) => self.waiting.push(reply),
+                    Request::Stop => return,
+                }
             }
         }
     }
@@ -177,55 +194,66 @@ impl ManifestSource {
         }
     }
 
-    /// Reads all files and reports those that changed. Fails when nobody listens any more.
-    fn rescan(&mut self) -> Result<(), ()> {
+    /// Reads all files and notes those that changed.
+    fn rescan(&mut self) {
         let files = match files(&self.directory) {
             Ok(files) => files,
-            Err(error) => return self.report_broken(&error),
+            Err(error) => return self.note_broken(&error),
         };
         if self.broken.take().is_some() {
             self.synced = false;
         }
-        let gone: Vec<_> = self
-            .seen
-            .keys()
-            .filter(|o| !files.contains_key(*o))
-            .cloned()
-            .collect();
-        for origin in gone {
-            self.seen.remove(&origin);
-            self.report(Event::Gone { origin })?;
-        }
+        let Self { seen, found, .. } = self;
+        seen.retain(|origin, _| {
+            let stays = files.contains_key(origin);
+            if !stays {
+                found.push(Event::Gone {
+                    origin: Arc::clone(origin),
+                });
+            }
+            stays
+        });
         for (origin, path) in files {
             let content = read(&path);
             if self.seen.get(&origin) != Some(&content) {
-                self.report(understand(Arc::clone(&origin), &content))?;
+                self.found.push(understand(Arc::clone(&origin), &content));
                 self.seen.insert(origin, content);
             }
         }
         if !self.synced {
             self.synced = true;
-            self.report(Event::Synced)?;
+            self.found.push(Event::Synced);
         }
-        Ok(())
     }
 
-    fn report_broken(&mut self, error: &io::Error) -> Result<(), ()> {
+    fn note_broken(&mut self, error: &io::Error) {
         let directory = self.directory.display();
         let problem = Trouble {
             place: directory.to_string(),
             what: format!("the manifests cannot be listed: {error}"),
             next: format!("make the directory (mkdir -p {directory}); it is looked for every 5 s"),
         };
-        if self.broken.as_ref() == Some(&problem) {
-            return Ok(());
+        if self.broken.as_ref() != Some(&problem) {
+            self.broken = Some(problem.clone());
+            self.found.push(Event::Broken { problem });
         }
-        self.broken = Some(problem.clone());
-        self.report(Event::Broken { problem })
     }
 
-    fn report(&self, event: Event) -> Result<(), ()> {
-        self.control.send(Command::Source(event)).map_err(|_| ())
+    /// Reports what was found, and then that everything was read to those who wait for it. Fails
+    /// when nobody listens any more.
+    fn report(&mut self) -> Result<(), ()> {
+        if !self.found.is_empty() {
+            let found = std::mem::take(&mut self.found);
+            self.send(Command::Source(found))?;
+        }
+        for reply in std::mem::take(&mut self.waiting) {
+            self.send(Command::SourceRead { reply })?;
+        }
+        Ok(())
+    }
+
+    fn send(&self, command: Command) -> Result<(), ()> {
+        self.control.send(command).map_err(|_| ())
     }
 }
 
@@ -294,18 +322,27 @@ mod tests {
     const NODE: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n";
     const LIMIT: Duration = Duration::from_secs(10);
 
+    /// What one reading found.
     fn next(inbox: &Receiver<Command>) -> String {
         match inbox.recv_timeout(LIMIT).unwrap() {
-            Command::Source(Event::Read { origin, objects }) => {
-                format!("read {} {}", short(&origin), objects.len())
+            Command::Source(events) => {
+                let told: Vec<String> = events.into_iter().map(tell).collect();
+                told.join(", ")
             }
-            Command::Source(Event::Rejected { origin, errors }) => {
+            Command::SourceRead { .. } => "all read".to_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn tell(event: Event) -> String {
+        match event {
+            Event::Read { origin, objects } => format!("read {} {}", short(&origin), objects.len()),
+            Event::Rejected { origin, errors } => {
                 format!("rejected {}: {}", short(&origin), errors[0].what)
             }
-            Command::Source(Event::Gone { origin }) => format!("gone {}", short(&origin)),
-            Command::Source(Event::Synced) => "synced".to_owned(),
-            Command::Source(Event::Broken { .. }) => "broken".to_owned(),
-            other => panic!("{other:?}"),
+            Event::Gone { origin } => format!("gone {}", short(&origin)),
+            Event::Synced => "synced".to_owned(),
+            Event::Broken { .. } => "broken".to_owned(),
         }
     }
 
@@ -323,8 +360,7 @@ mod tests {
         let (control, inbox) = crossbeam_channel::unbounded();
         let (source, handle) = ManifestSource::new(directory.path(), control).unwrap();
         let thread = std::thread::spawn(|| source.run());
-        assert_eq!(next(&inbox), "read a.yaml 1");
-        assert_eq!(next(&inbox), "synced");
+        assert_eq!(next(&inbox), "read a.yaml 1, synced");
 
         fs::write(path("b.json"), "{").unwrap();
         assert!(next(&inbox).starts_with("rejected b.json: "));
@@ -341,6 +377,24 @@ mod tests {
         );
         std::os::unix::fs::symlink(path("c.yml"), path("e.yaml")).unwrap();
         assert_eq!(next(&inbox), "read e.yaml 1");
+        handle.stop();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn who_waits_hears_after_all_that_changed_is_reported_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let (control, inbox) = crossbeam_channel::unbounded();
+        let (source, handle) = ManifestSource::new(directory.path(), control).unwrap();
+        let (reply, _answer) = crossbeam_channel::bounded(1);
+        fs::write(directory.path().join("a.yaml"), NODE).unwrap();
+        fs::write(directory.path().join("b.yaml"), NODE).unwrap();
+        handle.sync(reply.clone());
+        let thread = std::thread::spawn(|| source.run());
+        assert_eq!(next(&inbox), "read a.yaml 1, read b.yaml 1, synced");
+        assert_eq!(next(&inbox), "all read");
+        handle.sync(reply);
+        assert_eq!(next(&inbox), "all read", "nothing changed");
         handle.stop();
         thread.join().unwrap();
     }

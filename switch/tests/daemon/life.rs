@@ -201,6 +201,37 @@ fn manifests_are_followed() {
 }
 
 #[test]
+fn after_a_sync_the_manifests_count() {
+    if !privileged("after_a_sync_the_manifests_count") {
+        return;
+    }
+    let mut node = Node::new();
+    node.start(&[]);
+    let mut client = node.client();
+    let mut epoch = client.sync().unwrap().epoch;
+    for peers in [1, 0, 1, 0] {
+        if peers == 1 {
+            node.manifest("b.yaml", PEER);
+        } else {
+            std::fs::remove_file(node.path("cluster.d/b.yaml")).unwrap();
+        }
+        let synced = client.sync().unwrap();
+        assert_eq!(client.peers().unwrap().len(), peers);
+        assert_eq!(synced.epoch, epoch + 1, "one change, one publication");
+        assert_eq!(synced.problems, []);
+        let workers = client.workers().unwrap();
+        assert!(workers.iter().all(|worker| worker.epoch == synced.epoch));
+        epoch = synced.epoch;
+    }
+    // Two files at once are one change.
+    node.manifest("b.yaml", PEER);
+    node.manifest("c.yaml", "kind: Node\n");
+    let synced = client.sync().unwrap();
+    assert!(synced.epoch <= epoch + 2);
+    assert!(synced.problems[0].place.ends_with("c.yaml:1"), "{synced:?}");
+}
+
+#[test]
 fn one_daemon_one_port() {
     if !privileged("one_daemon_one_port") {
         return;

@@ -16,6 +16,7 @@ pub(super) use self::attach::{Port, host_port};
 use super::clock::Clock;
 use super::host::Host;
 use super::mailbox::{Message, WorkerHandle};
+use super::source::SourceHandle;
 use super::worker::Snapshot;
 use super::{Backend, StartError};
 use crate::api::{Call, Failure, Problem};
@@ -32,13 +33,15 @@ mod request;
 /// What control is asked to do.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// The source of desired state speaks.
-    Source(Event),
+    /// The source of desired state speaks: one change, to be taken in whole.
+    Source(Vec<Event>),
+    /// The source has read everything anew, as a caller asked.
+    SourceRead { reply: CallReply },
     /// Somebody calls.
     Call {
         call: Call,
         fds: Vec<OwnedFd>,
-        reply: Sender<CallResult>,
+        reply: CallReply,
     },
     /// The metrics page, and whether the daemon is ready.
     Metrics { reply: Sender<(String, bool)> },
@@ -52,6 +55,8 @@ pub(super) enum Command {
 
 /// The answer to a call: JSON, or a refusal.
 pub(super) type CallResult = Result<serde_json::Value, Failure>;
+/// Where a caller waits for it.
+pub(super) type CallReply = Sender<CallResult>;
 
 /// What control is made with.
 #[derive(Debug)]
@@ -61,6 +66,7 @@ pub(super) struct ControlParts {
     pub(super) backend: Backend,
     pub(super) cluster: ClusterState,
     pub(super) source: String,
+    pub(super) source_handle: SourceHandle,
     pub(super) tables: Arc<ArcSwap<Tables>>,
     pub(super) workers: Vec<WorkerHandle>,
     pub(super) conntrack: Arc<Conntrack>,
@@ -75,6 +81,7 @@ pub(super) struct Control {
     backend: Backend,
     cluster: ClusterState,
     source: String,
+    source_handle: SourceHandle,
     tables: Arc<ArcSwap<Tables>>,
     workers: Vec<WorkerHandle>,
     conntrack: Arc<Conntrack>,
@@ -96,6 +103,7 @@ impl Control {
             backend: parts.backend,
             cluster: parts.cluster,
             source: parts.source,
+            source_handle: parts.source_handle,
             tables: parts.tables,
             workers: parts.workers,
             conntrack: parts.conntrack,
@@ -120,12 +128,14 @@ impl Control {
 
     /// Serves commands until told to stop.
     pub(super) fn serve(&mut self, inbox: &Receiver<Command>) {
-        while let Ok(command) = inbox.recv() {
+        let mut held = None;
+        while let Some(command) = held.take().or_else(|| inbox.recv().ok()) {
             match command {
-                Command::Source(event) => self.on_event(event),
-                Command::Call { call, fds, reply } => {
-                    let _ = reply.send(self.on_call(call, fds));
+                Command::Source(events) => held = self.on_source(events, inbox),
+                Command::SourceRead { reply } => {
+                    let _ = reply.send(json(self.synced()));
                 }
+                Command::Call { call, fds, reply } => self.on_call(call, fds, reply),
                 Command::Metrics { reply } => {
                     let _ = reply.send((self.exposition(), self.is_ready()));
                 }
@@ -142,6 +152,22 @@ impl Control {
         }
     }
 
+    /// Takes in what the source says, and what it has said meanwhile, and publishes once. Returns
+    /// the command behind, if one waits.
+    fn on_source(&mut self, events: Vec<Event>, inbox: &Receiver<Command>) -> Option<Command> {
+        let mut publish = self.take_in(events);
+        let behind = loop {
+            match inbox.try_recv() {
+                Ok(Command::Source(events)) => publish |= self.take_in(events),
+                other => break other.ok(),
+            }
+        };
+        if publish {
+            self.publish_change();
+        }
+        behind
+    }
+
     /// Whether pods can be attached: the source was read, and no worker is lost.
     fn is_ready(&self) -> bool {
         self.cluster.is_synced() && !self.problems.contains_key("worker")
@@ -151,53 +177,42 @@ impl Control {
         self.clock.now()
     }
 
-    fn on_event(&mut self, event: Event) {
-        let policies_before = self.cluster.desired().policies;
-        let Effects {
-            publish,
-            appeared,
-            resolved,
-        } = self.cluster.step(event, self.clock.now());
-        for Trouble { place, what, next } in &appeared {
-            tracing::warn!(%place, %next, "{what}");
+    /// Whether the events ask for a publication.
+    fn take_in(&mut self, events: Vec<Event>) -> bool {
+        let mut change = false;
+        for event in events {
+            let Effects {
+                publish,
+                appeared,
+                resolved,
+            } = self.cluster.step(event, self.clock.now());
+            for Trouble { place, what, next } in &appeared {
+                tracing::warn!(%place, %next, "{what}");
+            }
+            for Trouble { place, what, .. } in &resolved {
+                tracing::info!(%place, "no longer: {what}");
+            }
+            change |= publish;
         }
-        for Trouble { place, what, .. } in &resolved {
-            tracing::info!(%place, "no longer: {what}");
-        }
-        if !publish {
+        change
+    }
+
+    fn publish_change(&mut self) {
+        if let Err(failure) = self.publish() {
+            tracing::error!("{failure}");
             return;
         }
         let desired = self.cluster.desired();
-        let (peers, policies) = (desired.peers.len(), desired.policies);
-        if policies != policies_before && policies > 0 {
-            tracing::warn!(
-                policies,
-                "NetworkPolicy objects are read but not enforced yet"
-            );
-        }
-        if let Err(failure) = self.publish() {
-            tracing::error!("{failure}");
-        } else {
-            tracing::info!(
-                peers,
-                epoch = self.tables.load().epoch.0,
-                "tables published"
-            );
-        }
+        tracing::info!(
+            peers = desired.peers.len(),
+            policies = desired.policies,
+            epoch = self.tables.load().epoch.0,
+            "tables published"
+        );
     }
 
-    fn on_call(&mut self, call: Call, fds: Vec<OwnedFd>) -> CallResult {
-        fn json<T: serde::Serialize>(value: Result<T, Failure>) -> CallResult {
-            let unfit = |error: serde_json::Error| {
-                Failure::new(
-                    crate::api::Code::Host,
-                    format!("cannot write an answer: {error}"),
-                    "",
-                )
-            };
-            value.and_then(|value| serde_json::to_value(value).map_err(unfit))
-        }
-        match call {
+    fn on_call(&mut self, call: Call, fds: Vec<OwnedFd>, reply: CallReply) {
+        let answer = match call {
             Call::Attach(request) => json(self.attach(&request, fds)),
             Call::Detach(request) => json(self.detach(&request)),
             Call::Status => json(self.status()),
@@ -207,7 +222,11 @@ impl Control {
             Call::Workers => json(self.worker_reports()),
             Call::Drops { reset } => json(self.drops(reset)),
             Call::Flows { pod } => json(self.flows(pod.as_deref())),
-        }
+            // Answered behind everything the source finds.
+            Call::Sync => return self.source_handle.sync(reply),
+        };
+        // A caller may have left.
+        let _ = reply.send(answer);
     }
 
     /// Notes (and logs once) that something is wrong.
@@ -243,4 +262,12 @@ impl Control {
             tracing::warn!(%error, "the nftables table stays; remove it with: nft delete table inet weft");
         }
     }
+}
+
+fn json<T: serde::Serialize>(value: Result<T, Failure>) -> CallResult {
+    let unfit = |error: serde_json::Error| {
+        let what = format!("cannot write an answer: {error}");
+        Failure::new(crate::api::Code::Host, what, "")
+    };
+    value.and_then(|value| serde_json::to_value(value).map_err(unfit))
 }

@@ -11,8 +11,8 @@ use super::super::worker::Snapshot;
 use super::Control;
 use super::attach::Port;
 use crate::api::{
-    Drop, DropExample, Drops, Failure, PeerReport, PortReport, Problem, RouteReport, Status,
-    WorkerReport,
+    Code, Drop, DropExample, Drops, Failure, PeerReport, PortReport, Problem, RouteReport, Status,
+    Synced, WorkerReport,
 };
 use crate::path::{Cidr, Counters, DropReason, Example, Origin, PortId};
 
@@ -66,6 +66,25 @@ impl Control {
             drops: self.drop_list(&snapshots),
             problems,
         })
+    }
+
+    /// What the workers go by, unless the last change could not be published.
+    pub(super) fn synced(&mut self) -> Result<Synced, Failure> {
+        if let Some(problem) = self.unpublished() {
+            let what = problem.what.clone();
+            return Err(Failure::new(Code::Conflict, what, problem.next.clone()));
+        }
+        Ok(Synced {
+            epoch: self.tables.load().epoch.0,
+            policies: self.cluster.desired().policies,
+            closed: false,
+            problems: self.problem_list(),
+        })
+    }
+
+    fn unpublished(&self) -> Option<&Problem> {
+        let why = ["tables", "worker"].into_iter();
+        why.filter_map(|subject| self.problems.get(subject)).next()
     }
 
     fn problem_list(&self) -> Vec<Problem> {
