@@ -10,6 +10,7 @@
 //! | [`oracle`] | may it, by the letter of the specification? |
 //! | [`verdict`] | the words of a decision |
 //! | [`conntrack`] | has this flow been decided already, and is this packet a reply? |
+//! | [`fragments`] | which flow does a later fragment belong to? |
 //! | [`tcp_state`] | where does a TCP connection stand? |
 //! | [`time`] | when, as an integer |
 //!
@@ -23,6 +24,7 @@ pub mod cluster;
 pub mod conntrack;
 pub mod engine;
 pub mod explain;
+pub mod fragments;
 pub mod model;
 pub mod oracle;
 pub mod table;
@@ -38,6 +40,7 @@ pub use conntrack::{
 };
 pub use engine::Engine;
 pub use explain::{Explanation, Question, RuleName, explain};
+pub use fragments::{FragmentConfig, FragmentError, Fragments, Opening};
 pub use table::{Size, Table};
 pub use tcp_state::TcpState;
 pub use time::{Moment, Span};

@@ -14,6 +14,9 @@ pub enum Fragment {
     First {
         /// The identification all parts share.
         id: u32,
+        /// Bytes of the whole payload in this part: all behind the IPv4 header, or behind
+        /// IPv6's fragment header, extension headers that follow it included.
+        len: u16,
     },
     /// A part without transport header.
     Later {
@@ -39,11 +42,12 @@ impl Fragment {
             return Ok(Self::Whole);
         }
         let end = usize::from(offset) + payload_len;
+        let len = u16::try_from(payload_len).map_err(|_| Malformed::BadLength)?;
         if (more && !payload_len.is_multiple_of(8)) || end > usize::from(u16::MAX) {
             return Err(Malformed::BadLength);
         }
         Ok(if offset == 0 {
-            Self::First { id }
+            Self::First { id, len }
         } else {
             Self::Later { id, offset, more }
         })
@@ -64,7 +68,7 @@ mod tests {
         let cases = [
             (0, false, 100, Ok(Fragment::Whole)),
             (0, false, 65_535, Ok(Fragment::Whole)),
-            (0, true, 96, Ok(Fragment::First { id: 9 })),
+            (0, true, 96, Ok(Fragment::First { id: 9, len: 96 })),
             (0, true, 97, Err(Malformed::BadLength)),
             (8, true, 8, Ok(later(8, true))),
             (8, true, 9, Err(Malformed::BadLength)),

@@ -96,6 +96,7 @@ fn ipv4(
         u32::from(header.identification()),
         header.fragments_offset().byte_offset(),
         header.more_fragments(),
+        payload.payload.len(),
     );
     let protocol = IpProtocol(payload.ip_number.0);
     let (transport, ports) =
@@ -131,6 +132,7 @@ fn ipv6(
 ) -> Result<Headers, Refusal> {
     let header = packet.header();
     let payload = packet.payload();
+    let end = offset(theirs.frame, payload.payload) + payload.payload.len();
     let mut split = Fragment::Whole;
     let mut source_routed = false;
     for extension in packet.extensions().clone() {
@@ -140,6 +142,7 @@ fn ipv6(
                     header.identification(),
                     header.fragment_offset().byte_offset(),
                     header.more_fragments(),
+                    end - offset(theirs.frame, header.slice()) - header.slice().len(),
                 );
             }
             Ipv6ExtensionSlice::Routing(header) => {
@@ -176,10 +179,13 @@ fn ipv6(
     })
 }
 
-fn fragment(id: u32, offset: u16, more: bool) -> Fragment {
+fn fragment(id: u32, offset: u16, more: bool, len: usize) -> Fragment {
     match (offset, more) {
         (0, false) => Fragment::Whole,
-        (0, true) => Fragment::First { id },
+        (0, true) => Fragment::First {
+            id,
+            len: u16::try_from(len).expect("a fragment is shorter than an IP packet"),
+        },
         _ => Fragment::Later { id, offset, more },
     }
 }

@@ -264,7 +264,7 @@ fn later_fragments_are_decided_each_time() {
     };
     assert_eq!(table.lookup(&packet, egress()), Lookup::Untracked);
     assert!(table.create(&packet, egress(), RULE, 1).is_err());
-    packet.fragment = Fragment::First { id: 1 };
+    packet.fragment = Fragment::First { id: 1, len: 80 };
     assert_eq!(table.lookup(&packet, egress()), Lookup::New);
     assert_eq!(count(&table), 0);
 }

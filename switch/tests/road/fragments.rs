@@ -186,7 +186,7 @@ proptest! {
             let at = offset + u16::try_from(received.len()).unwrap();
             let expected = match (at, more || index != last) {
                 (0, false) => Fragment::Whole,
-                (0, true) => Fragment::First { id: 4711 },
+                (0, true) => Fragment::First { id: 4711, len: packet.payload_len().try_into().unwrap() },
                 (offset, more) => Fragment::Later { id: 4711, offset, more },
             };
             prop_assert_eq!(packet.fragment, expected);

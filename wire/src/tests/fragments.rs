@@ -16,36 +16,39 @@ fn part(
     parse(&frame).map(|_| headers(&frame).fragment)
 }
 
-const FIRST: Result<Fragment, Malformed> = Ok(Fragment::First { id: 7 });
+fn first(len: u16) -> Result<Fragment, Malformed> {
+    Ok(Fragment::First { id: 7, len })
+}
+
 const TINY: Result<Fragment, Malformed> = Err(Malformed::TinyFragment);
 
 #[test]
 fn ipv4_first_fragments_show_the_whole_transport_header() {
     let udp = [0, 1, 0, 2, 0, 200, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-    assert_eq!(part(IpProtocol::UDP, 0, true, &udp), FIRST);
-    assert_eq!(part(IpProtocol::UDP, 0, true, &udp[..8]), FIRST);
+    assert_eq!(part(IpProtocol::UDP, 0, true, &udp), first(16));
+    assert_eq!(part(IpProtocol::UDP, 0, true, &udp[..8]), first(8));
     assert_eq!(part(IpProtocol::UDP, 0, true, &[]), TINY);
     let contradicted = part(IpProtocol::UDP, 0, true, &[UDP8, UDP8].concat());
     assert_eq!(contradicted, Err(Malformed::BadLength));
 
     let mut tcp = [0; 32];
     tcp[12] = 0x50;
-    assert_eq!(part(IpProtocol::TCP, 0, true, &tcp[..24]), FIRST);
+    assert_eq!(part(IpProtocol::TCP, 0, true, &tcp[..24]), first(24));
     assert_eq!(part(IpProtocol::TCP, 0, true, &tcp[..16]), TINY);
     tcp[12] = 0x80;
-    assert_eq!(part(IpProtocol::TCP, 0, true, &tcp), FIRST);
+    assert_eq!(part(IpProtocol::TCP, 0, true, &tcp), first(32));
     assert_eq!(
         part(IpProtocol::TCP, 0, true, &tcp[..24]),
         TINY,
         "options are cut"
     );
 
-    assert_eq!(part(IpProtocol::SCTP, 0, true, &[0; 16]), FIRST);
+    assert_eq!(part(IpProtocol::SCTP, 0, true, &[0; 16]), first(16));
     assert_eq!(part(IpProtocol::SCTP, 0, true, &[0; 8]), TINY);
-    assert_eq!(part(IpProtocol::ICMP, 0, true, &[8; 8]), FIRST);
+    assert_eq!(part(IpProtocol::ICMP, 0, true, &[8; 8]), first(8));
     assert_eq!(
         part(IpProtocol(47), 0, true, &[]),
-        FIRST,
+        first(0),
         "no header that we know"
     );
 }
@@ -94,8 +97,17 @@ fn ipv6_fragments() {
     let first = headers(&v6().fragment(7, 0, true).payload(IpProtocol::UDP, &UDP8));
     assert_eq!(
         (first.fragment, first.flow.dst_port),
-        (Fragment::First { id: 7 }, 2)
+        (Fragment::First { id: 7, len: 8 }, 2)
     );
+
+    // Headers behind the fragment header are bytes of the fragment too.
+    let padded = v6()
+        .fragment(7, 0, true)
+        .extension(IpProtocol::DEST_OPTIONS, &[1, 4, 0, 0, 0, 0])
+        .payload(IpProtocol::UDP, &UDP8);
+    let padded = headers(&padded);
+    assert_eq!(padded.fragment, Fragment::First { id: 7, len: 16 });
+    assert_eq!((padded.payload_len(), padded.flow.dst_port), (8, 2));
 
     // RFC 7112: the whole chain is in the first fragment.
     let tiny = v6().fragment(7, 0, true).payload(IpProtocol::TCP, &[0; 16]);
