@@ -15,10 +15,12 @@ use super::{forward, neighbor};
 
 /// Whether the packet is for the gateway.
 pub(super) fn is_asked(packet: &Headers) -> bool {
-    let destination = packet.flow.dst;
-    destination == IpAddr::V4(GATEWAY_V4)
-        || destination == IpAddr::V6(GATEWAY_V6)
-        || neighbor::is_solicitation(packet)
+    is_gateway(packet.flow.dst) || neighbor::is_solicitation(packet)
+}
+
+/// Whether the address is the gateway's.
+pub(super) fn is_gateway(address: IpAddr) -> bool {
+    address == IpAddr::V4(GATEWAY_V4) || address == IpAddr::V6(GATEWAY_V6)
 }
 
 /// Turns the frame into its answer.

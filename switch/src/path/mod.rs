@@ -31,6 +31,7 @@ mod rogue;
 mod spoof;
 mod table_error;
 mod tables;
+mod trace;
 mod tunnel;
 
 use std::net::IpAddr;
@@ -50,6 +51,7 @@ pub use forward::{Forward, Location};
 pub use ports::{MAX_PORTS, PodName, PortEntry, PortId, PortKind};
 pub use table_error::TableError;
 pub use tables::{GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, Node, Peer, PeerId, Tables};
+pub use trace::{NoSource, Query, Sender, Trace, TraceStep, trace};
 pub use weft_policy::cidr::{BadCidr, Cidr};
 
 use fate::Exit;

@@ -20,4 +20,5 @@ mod fragments;
 mod gateway;
 mod oracle;
 mod sweeps;
+mod traces;
 mod world;
