@@ -55,6 +55,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod lab;
+pub mod manifests;
 pub mod path;
 pub mod runtime;
 #[cfg(feature = "sim")]

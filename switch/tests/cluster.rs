@@ -7,7 +7,7 @@
 )]
 
 use weft_policy::Moment;
-use weft_switch::cluster::objects::{Object, Protocol};
+use weft_switch::cluster::objects::{Located, Object, Protocol};
 use weft_switch::cluster::{self, ClusterState, Effects, Event, LocalNode, ManifestError, Trouble};
 
 const NODE_B: &str = "\
@@ -36,16 +36,16 @@ fn local() -> LocalNode {
 }
 
 fn read(origin: &str, text: &str) -> Event {
-    match cluster::parse(text) {
-        Ok(objects) => Event::Read {
-            origin: origin.into(),
-            objects,
-        },
-        Err(errors) => Event::Rejected {
-            origin: origin.into(),
-            errors,
-        },
+    Event::Read {
+        origin: origin.into(),
+        manifest: cluster::parse(text),
     }
+}
+
+fn good(text: &str) -> Vec<Located<Object>> {
+    let manifest = cluster::parse(text);
+    assert_eq!(manifest.errors, []);
+    manifest.objects
 }
 
 fn step(state: &mut ClusterState, event: Event) -> Effects {
@@ -56,11 +56,13 @@ fn step(state: &mut ClusterState, event: Event) -> Effects {
 fn synced(files: &[(&str, &str)]) -> ClusterState {
     let mut state = ClusterState::new(local());
     for (origin, text) in files {
-        assert_eq!(
-            step(&mut state, read(origin, text)),
-            Effects::default(),
-            "not in sync yet"
-        );
+        let effects = step(&mut state, read(origin, text));
+        let nothing = Effects {
+            closed: true,
+            notices: effects.notices.clone(),
+            ..Effects::default()
+        };
+        assert_eq!(effects, nothing, "not in sync yet");
     }
     assert!(step(&mut state, Event::Synced).publish);
     state
@@ -124,7 +126,7 @@ status:
   podIP: 10.244.1.7
   podIPs: [{ip: 10.244.1.7}, {ip: \"fd00:10:244:1::7\"}]
 ";
-    let objects = cluster::parse(text).unwrap();
+    let objects = good(text);
     let [object] = objects.as_slice() else {
         panic!("{objects:?}")
     };
@@ -167,8 +169,7 @@ fn documents_lists_json_and_foreign_kinds() {
          NetworkPolicy\n  metadata: {{name: deny, namespace: shop}}\n  spec: {{podSelector: {{}}, \
          ingress: []}}\n"
     );
-    let keys: Vec<_> = cluster::parse(&text)
-        .unwrap()
+    let keys: Vec<_> = good(&text)
         .iter()
         .map(|o| o.value.key().to_string())
         .collect();
@@ -178,7 +179,7 @@ fn documents_lists_json_and_foreign_kinds() {
     );
 
     let json = r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}"#;
-    let objects = cluster::parse(json).unwrap();
+    let objects = good(json);
     let Object::Namespace(namespace) = &objects[0].value else {
         panic!("{objects:?}")
     };
@@ -188,8 +189,8 @@ fn documents_lists_json_and_foreign_kinds() {
         Some("a"),
         "Kubernetes adds it to every namespace"
     );
-    assert!(cluster::parse("").unwrap().is_empty());
-    assert!(cluster::parse("# nothing\n---\n").unwrap().is_empty());
+    assert!(good("").is_empty());
+    assert!(good("# nothing\n---\n").is_empty());
 }
 
 /// A manifest and its errors, as `line: text`.
@@ -246,7 +247,7 @@ const BAD_MANIFESTS: &[(&str, &[&str])] = &[
 #[test]
 fn every_error_names_its_line_and_field() {
     for (text, expected) in BAD_MANIFESTS {
-        let errors = cluster::parse(text).unwrap_err();
+        let errors = cluster::parse(text).errors;
         let found: Vec<_> = errors.iter().map(|e| format!("{}: {e}", e.line)).collect();
         assert_eq!(found, *expected, "{text}");
     }
@@ -255,11 +256,11 @@ fn every_error_names_its_line_and_field() {
 #[test]
 fn broken_yaml_names_the_line_of_the_file() {
     let text = format!("{NODE_B}---\napiVersion: v1\nkind: Pod\nmetadata: {{name: [}}\n");
-    let errors = cluster::parse(&text).unwrap_err();
+    let errors = cluster::parse(&text).errors;
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].line, 15, "{errors:?}");
     let text = "---\nkind: Pod\nspec:\n  hostNetwork: perhaps\n";
-    let errors = cluster::parse(text).unwrap_err();
+    let errors = cluster::parse(text).errors;
     assert_eq!(errors[0].line, 4, "{errors:?}");
 }
 
@@ -424,7 +425,7 @@ fn a_bad_file_keeps_its_last_good_version() {
     assert_eq!(effects.appeared.len(), 1);
     assert_eq!(
         troubles(&state),
-        ["b.yaml:2: Node: metadata.name: is missing"]
+        ["b.yaml:2: Node: metadata.name: is missing; until that is corrected it is left out"]
     );
     assert_eq!(peers(&state), ["node-b"]);
 

@@ -4,14 +4,61 @@
 //! Kinds weft does not read are skipped; for the others every error names line and field. Never
 //! opens a file.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
 
 use serde_saphyr::Location;
+use weft_policy::model::Policy;
 
-use super::objects::{Located, Object};
+use super::objects::{Located, Object, ObjectKey};
 
 mod check;
 mod raw;
+
+/// What one manifest says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manifest {
+    /// Its good objects, with the line each begins on.
+    pub objects: Vec<Located<Object>>,
+    /// Everything that is wrong with it.
+    pub errors: Vec<ManifestError>,
+    /// The objects that are not among `objects` because of errors.
+    pub broken: Vec<Broken>,
+    /// What is right, and may not be what was meant.
+    pub notices: Vec<ManifestError>,
+    /// Kinds that do not concern weft, with the line of the first of each.
+    pub skipped: BTreeMap<String, usize>,
+}
+
+/// An object that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The line it begins on.
+    pub line: usize,
+    /// Which object, if that much can be read.
+    pub key: Option<ObjectKey>,
+    /// What is closed until it can be read, unless an earlier version is in force.
+    pub closes: Closes,
+    /// Which of the manifest's `errors` are about it.
+    pub errors: Range<usize>,
+}
+
+/// What to close for want of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closes {
+    /// Nothing: it restricts nobody.
+    Nothing,
+    /// A Namespace: its labels are unknown, so its pods are nobody's peers.
+    Peers(String),
+    /// A NetworkPolicy of which enough can be read: isolates without allowing anything.
+    Policy(Arc<Policy>),
+    /// All pods of a namespace.
+    Namespace(String),
+    /// All pods.
+    Everything,
+}
 
 /// What is wrong in a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +71,19 @@ pub struct ManifestError {
     pub field: String,
     /// What is wrong with it and what to write instead.
     pub what: String,
+}
+
+impl ManifestError {
+    /// The whole file is unreadable.
+    #[must_use]
+    pub fn of_file(what: impl Into<String>) -> Self {
+        Self {
+            line: 1,
+            object: String::new(),
+            field: String::new(),
+            what: what.into(),
+        }
+    }
 }
 
 impl fmt::Display for ManifestError {
@@ -43,24 +103,25 @@ impl fmt::Display for ManifestError {
     }
 }
 
-/// Reads the objects of one manifest, with the line each begins on.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn parse(text: &str) -> Result<Vec<Located<Object>>, Vec<ManifestError>> {
-    let mut objects = Vec::new();
-    let mut errors = Vec::new();
+/// Reads one manifest: what is good in it, and what is not.
+#[must_use]
+pub fn parse(text: &str) -> Manifest {
+    let mut manifest = Manifest::default();
     for (offset, document) in documents(text) {
         match parse_document(document, offset) {
-            Ok(raw) => raw.check(offset, &mut objects, &mut errors),
-            Err(error) => errors.extend(error),
+            Ok(raw) => raw.check(offset, &mut manifest.objects, &mut manifest.errors),
+            Err(error) => manifest.errors.extend(error),
         }
     }
-    if errors.is_empty() {
-        Ok(objects)
-    } else {
-        Err(errors)
+    if !manifest.errors.is_empty() {
+        manifest.broken.push(Broken {
+            line: 1,
+            key: None,
+            closes: Closes::Nothing,
+            errors: 0..manifest.errors.len(),
+        });
     }
+    manifest
 }
 
 /// The documents of a stream and the number of lines before each. A `---` at the start of a line

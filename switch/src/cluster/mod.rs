@@ -11,7 +11,7 @@ pub mod state;
 mod vtep;
 
 pub use compile::{NodeFacts, compile};
-pub use manifest::{ManifestError, parse};
+pub use manifest::{Broken, Closes, Manifest, ManifestError, parse};
 pub use objects::Object;
 pub use state::{ClusterState, Desired, Effects, Event, LocalNode, PeerNode, Trouble};
 pub use vtep::vtep_mac;

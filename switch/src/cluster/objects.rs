@@ -6,8 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
+pub use weft_policy::model::Protocol;
+use weft_policy::model::{NamedPort, ObjectName, Pod, Policy};
 use weft_wire::Mac;
 
 /// A value and the line of its file, from 1.
@@ -28,8 +31,8 @@ pub enum Object {
     Namespace(NamespaceObject),
     /// `v1` Pod.
     Pod(PodObject),
-    /// `networking.k8s.io/v1` NetworkPolicy. Only its name is read so far: it decides nothing.
-    NetworkPolicy(PolicyObject),
+    /// `networking.k8s.io/v1` NetworkPolicy.
+    NetworkPolicy(Arc<Policy>),
 }
 
 /// A cluster node.
@@ -86,28 +89,27 @@ pub struct ContainerPort {
     pub protocol: Protocol,
 }
 
-/// Transport of a port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-pub enum Protocol {
-    /// The default of Kubernetes.
-    #[default]
-    #[serde(rename = "TCP")]
-    Tcp,
-    /// User datagrams.
-    #[serde(rename = "UDP")]
-    Udp,
-    /// Streams of messages.
-    #[serde(rename = "SCTP")]
-    Sctp,
-}
-
-/// A NetworkPolicy, by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PolicyObject {
-    /// `metadata.namespace`, `default` where absent.
-    pub namespace: String,
-    /// `metadata.name`
-    pub name: String,
+impl PodObject {
+    /// The pod as policies see it, with the addresses nobody else has; host-network pods are
+    /// not pods to policies.
+    #[must_use]
+    pub fn policy_pod(&self, addresses: Vec<IpAddr>) -> Option<Pod> {
+        let named = |port: &ContainerPort| {
+            let name = port.name.clone()?;
+            let (protocol, port) = (port.protocol, port.port);
+            Some(NamedPort {
+                name,
+                protocol,
+                port,
+            })
+        };
+        (!self.host_network).then(|| Pod {
+            name: ObjectName::new(&self.namespace, &self.name),
+            labels: self.labels.clone(),
+            addresses,
+            ports: self.ports.iter().filter_map(named).collect(),
+        })
+    }
 }
 
 impl Object {
@@ -118,9 +120,11 @@ impl Object {
             Self::Node(node) => ("Node", "", &node.name),
             Self::Namespace(namespace) => ("Namespace", "", &namespace.name),
             Self::Pod(pod) => ("Pod", pod.namespace.as_str(), &pod.name),
-            Self::NetworkPolicy(policy) => {
-                ("NetworkPolicy", policy.namespace.as_str(), &policy.name)
-            }
+            Self::NetworkPolicy(policy) => (
+                "NetworkPolicy",
+                policy.name.namespace.as_str(),
+                &policy.name.name,
+            ),
         };
         ObjectKey {
             kind,

@@ -1,22 +1,35 @@
 //! What do all objects together ask of this node?
 //!
-//! [`ClusterState`] remembers the last good version of every origin (a file, later a key of
-//! another source) and derives [`Desired`] from them: the other nodes, this node's pods, what
-//! contradicts what. Whoever came first keeps an address; the newcomer is reported. Pure: time is
-//! an argument, logging and publishing are the caller's, told by [`Effects`].
+//! [`ClusterState`] remembers the last good version of every object of every origin (a file,
+//! later a key of another source) and derives from them [`Desired`] and the changes of the
+//! [`Cluster`] that policies are compiled from. One event costs what it touches, not what there
+//! is. Whoever came first keeps an address or a name; the newcomer is reported. Pure: time is an
+//! argument, logging and publishing are the caller's, told by [`Effects`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
-use weft_policy::Moment;
+use weft_policy::{Change, Cluster, Moment};
 use weft_wire::Mac;
 
-use super::objects::{Located, NodeObject, Object, ObjectKey, PodObject};
+use super::manifest::Manifest;
+use super::objects::{Object, ObjectKey, PodObject};
 use super::{ManifestError, vtep_mac};
 
-mod derive;
+mod nodes;
+mod origin;
+mod pods;
+mod troubles;
+
+use nodes::Nodes;
+use origin::Origin;
+use pods::Addresses;
+use troubles::{Subject, Troubles};
+
+/// What most troubles are ended by.
+const EDIT: &str = "correct the file; it is read again as soon as it is saved";
 
 /// This node, as configured.
 #[derive(Clone, Debug)]
@@ -32,14 +45,16 @@ pub struct LocalNode {
 /// What a source of state reports.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// An origin was read: its objects replace those it held before.
+    /// An origin was read: its objects replace those it held before, except where there are
+    /// errors.
     Read {
         /// The file.
         origin: Arc<str>,
-        /// All of its objects.
-        objects: Vec<Located<Object>>,
+        /// What it says.
+        manifest: Manifest,
     },
-    /// An origin cannot be read or understood: its last good version stays.
+    /// An origin cannot be read at all: its last good version stays. Without one it may hold
+    /// any policy, so everything is closed.
     Rejected {
         /// The file.
         origin: Arc<str>,
@@ -51,6 +66,8 @@ pub enum Event {
         /// The file.
         origin: Arc<str>,
     },
+    /// Several events at one moment: what moves from one origin to another is never absent.
+    Batch(Vec<Self>),
     /// The source has reported everything there was when it started.
     Synced,
     /// The source does not work; what is known stays.
@@ -74,12 +91,20 @@ pub struct Trouble {
 /// What the caller has to do after a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
-    /// [`ClusterState::desired`] changed: compile and publish.
+    /// [`ClusterState::desired`], the cluster of policies or `closed` changed: compile and
+    /// publish.
     pub publish: bool,
+    /// What is different for policies since the last step.
+    pub changes: Vec<Change>,
+    /// Too little is known to let anything pass: nothing was read yet, or a manifest that may
+    /// hold policies cannot be read.
+    pub closed: bool,
     /// Newly wrong: say so.
     pub appeared: Vec<Trouble>,
     /// No longer wrong: say so.
     pub resolved: Vec<Trouble>,
+    /// Not wrong, but worth a line of the log.
+    pub notices: Vec<Trouble>,
 }
 
 /// Another node, complete and without contradiction.
@@ -106,113 +131,320 @@ pub struct Desired {
     pub pods: BTreeMap<(String, String), PodObject>,
     /// Number of namespaces.
     pub namespaces: usize,
-    /// Number of NetworkPolicy objects. They decide nothing yet.
+    /// Number of NetworkPolicy objects in force.
     pub policies: usize,
 }
 
-/// One remembered origin.
-#[derive(Clone, Debug, Default)]
-struct Origin {
-    objects: Vec<Located<Object>>,
-    errors: Vec<ManifestError>,
+/// One origin's version of an object.
+#[derive(Clone, Debug)]
+struct Claim {
+    origin: Arc<str>,
+    line: usize,
+    object: Arc<Object>,
+}
+
+/// All versions of an object.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// When the object was first seen, as a counter.
+    first_seen: u64,
+    /// The first counts; the others are reported.
+    claims: Vec<Claim>,
 }
 
 /// The state machine of the desired state.
 #[derive(Debug)]
 pub struct ClusterState {
-    local: LocalNode,
+    /// None without a daemon, when no node's view is asked for.
+    local: Option<LocalNode>,
     origins: BTreeMap<Arc<str>, Origin>,
-    /// When each object was first seen, as a counter: decides who keeps a contested address.
-    first_seen: BTreeMap<ObjectKey, u64>,
+    objects: BTreeMap<ObjectKey, Entry>,
+    /// A clock of first sightings.
     next_seen: u64,
-    broken: Option<Trouble>,
+    /// Objects and origins that changed since things were last settled.
+    touched: BTreeSet<ObjectKey>,
+    touched_origins: BTreeSet<Arc<str>>,
+    addresses: Addresses,
+    /// Namespaces whose labels are unknown for want of a readable object.
+    unlabelled: BTreeSet<String>,
+    /// Kinds that were named as not read.
+    named_kinds: BTreeSet<String>,
+    source_broken: Option<Trouble>,
     synced: bool,
+    closed: bool,
     last_event: Option<Moment>,
     desired: Desired,
-    troubles: BTreeSet<Trouble>,
+    cluster: Cluster,
+    troubles: Troubles,
 }
 
 impl ClusterState {
-    /// The state before any source has spoken.
+    /// The state of a node before any source has spoken.
     #[must_use]
-    pub const fn new(local: LocalNode) -> Self {
+    pub fn new(local: LocalNode) -> Self {
+        Self::of(Some(local))
+    }
+
+    /// The state of no node in particular: nodes are not compared, and every pod is elsewhere.
+    #[must_use]
+    pub fn of_no_node() -> Self {
+        Self::of(None)
+    }
+
+    fn of(local: Option<LocalNode>) -> Self {
         Self {
             local,
             origins: BTreeMap::new(),
-            first_seen: BTreeMap::new(),
+            objects: BTreeMap::new(),
             next_seen: 0,
-            broken: None,
+            touched: BTreeSet::new(),
+            touched_origins: BTreeSet::new(),
+            addresses: Addresses::default(),
+            unlabelled: BTreeSet::new(),
+            named_kinds: BTreeSet::new(),
+            source_broken: None,
             synced: false,
+            closed: true,
             last_event: None,
-            desired: Desired {
-                peers: Vec::new(),
-                own_mac: None,
-                pods: BTreeMap::new(),
-                namespaces: 0,
-                policies: 0,
-            },
-            troubles: BTreeSet::new(),
+            desired: Desired::default(),
+            cluster: Cluster::default(),
+            troubles: Troubles::default(),
         }
     }
 
     /// Takes in one event.
     pub fn step(&mut self, event: Event, now: Moment) -> Effects {
         self.last_event = Some(now);
-        let was_synced = self.synced;
-        match event {
-            Event::Read { origin, objects } => {
-                self.origins.insert(
-                    origin,
-                    Origin {
-                        objects,
-                        errors: Vec::new(),
-                    },
-                );
-            }
-            Event::Rejected { origin, errors } => {
-                self.origins.entry(origin).or_default().errors = errors;
-            }
-            Event::Gone { origin } => {
-                self.origins.remove(&origin);
-            }
-            Event::Synced => {
-                self.synced = true;
-                self.broken = None;
-            }
-            Event::Broken { problem } => self.broken = Some(problem),
+        let (was_synced, was_closed) = (self.synced, self.closed);
+        let mut effects = Effects::default();
+        self.take(event, &mut effects);
+        let source = self.source_broken.clone();
+        self.troubles
+            .set(Subject::Source, source.into_iter().collect());
+        if self.synced {
+            effects.publish |= self.settle(&mut effects.changes);
+            self.closed = self.origins.values().any(|origin| origin.closes_all);
         }
-        let (desired, troubles) = if self.synced {
-            self.remember_order();
-            derive::derive(self)
-        } else {
-            (Desired::default(), self.broken.iter().cloned().collect())
-        };
-        let troubles: BTreeSet<_> = troubles.into_iter().collect();
-        let effects = Effects {
-            publish: desired != self.desired || self.synced != was_synced,
-            appeared: troubles.difference(&self.troubles).cloned().collect(),
-            resolved: self.troubles.difference(&troubles).cloned().collect(),
-        };
-        self.desired = desired;
-        self.troubles = troubles;
+        (effects.appeared, effects.resolved) = self.troubles.differences();
+        effects.closed = self.closed;
+        effects.publish |= self.synced != was_synced || self.closed != was_closed;
+        effects.publish |= !effects.changes.is_empty();
         effects
     }
 
-    /// Numbers new objects and forgets those that are gone.
-    fn remember_order(&mut self) {
-        let origins = self.origins.values();
-        let present: Vec<_> = origins
-            .flat_map(|o| &o.objects)
-            .map(|o| o.value.key())
-            .collect();
-        for key in &present {
-            if !self.first_seen.contains_key(key) {
-                self.first_seen.insert(key.clone(), self.next_seen);
-                self.next_seen += 1;
+    fn take(&mut self, event: Event, effects: &mut Effects) {
+        match event {
+            Event::Read { origin, manifest } => {
+                self.notice(&origin, &manifest, &mut effects.notices);
+                let before = self.origins.get(&origin);
+                let after = Origin::read(&origin, manifest, before);
+                self.replace(origin, Some(after));
+            }
+            Event::Rejected { origin, errors } => {
+                let before = self.origins.get(&origin);
+                let after = Origin::rejected(&origin, &errors, before);
+                self.replace(origin, Some(after));
+            }
+            Event::Gone { origin } => self.replace(origin, None),
+            Event::Batch(events) => {
+                for event in events {
+                    self.take(event, effects);
+                }
+            }
+            Event::Synced => {
+                self.synced = true;
+                self.source_broken = None;
+            }
+            Event::Broken { problem } => self.source_broken = Some(problem),
+        }
+    }
+
+    /// What a manifest says that may not be meant, where that is new; skipped kinds once.
+    fn notice(&mut self, origin: &str, manifest: &Manifest, notices: &mut Vec<Trouble>) {
+        let before = self.origins.get(origin);
+        for notice in &manifest.notices {
+            let notice = origin::notice(origin, notice);
+            if before.is_none_or(|before| !before.notices.contains(&notice)) {
+                notices.push(notice);
             }
         }
-        let present: BTreeSet<_> = present.into_iter().collect();
-        self.first_seen.retain(|key, _| present.contains(key));
+        for (kind, line) in &manifest.skipped {
+            if self.named_kinds.insert(kind.clone()) {
+                notices.push(origin::skipped(origin, *line, kind));
+            }
+        }
+    }
+
+    /// Puts an origin's objects in the place of those it held before.
+    fn replace(&mut self, origin: Arc<str>, after: Option<Origin>) {
+        let before = self.origins.remove(&origin).unwrap_or_default();
+        for held in before.held {
+            if let Some(entry) = self.objects.get_mut(&held.key) {
+                entry.claims.retain(|claim| claim.origin != origin);
+            }
+            self.touched.insert(held.key);
+        }
+        self.touched
+            .extend(before.unlabelled.into_iter().map(namespace_key));
+        if let Some(after) = after {
+            for held in &after.held {
+                self.claim(&origin, held);
+            }
+            let unlabelled = after.unlabelled.iter().cloned();
+            self.touched.extend(unlabelled.map(namespace_key));
+            self.origins.insert(Arc::clone(&origin), after);
+        }
+        self.touched_origins.insert(origin);
+    }
+
+    fn claim(&mut self, origin: &Arc<str>, held: &origin::Held) {
+        let entry = self.objects.entry(held.key.clone()).or_insert_with(|| {
+            self.next_seen += 1;
+            Entry {
+                first_seen: self.next_seen,
+                claims: Vec::new(),
+            }
+        });
+        entry.claims.push(Claim {
+            origin: Arc::clone(origin),
+            line: held.line,
+            object: Arc::clone(&held.object),
+        });
+        self.touched.insert(held.key.clone());
+    }
+
+    /// Derives what follows from everything touched; whether `desired` changed.
+    fn settle(&mut self, changes: &mut Vec<Change>) -> bool {
+        for origin in std::mem::take(&mut self.touched_origins) {
+            let troubles = self.origins.get(&origin).map(|o| o.troubles.clone());
+            self.troubles
+                .set(Subject::Origin(origin), troubles.unwrap_or_default());
+        }
+        let touched = std::mem::take(&mut self.touched);
+        let counts = (self.desired.namespaces, self.desired.policies);
+        let mut pods = BTreeSet::new();
+        let mut nodes = false;
+        for key in touched {
+            self.report_doubles(&key);
+            match key.kind {
+                "Node" => nodes = true,
+                "Namespace" => self.settle_namespace(&key, &mut pods, changes),
+                "NetworkPolicy" => self.settle_policy(&key, changes),
+                _ => {
+                    pods.insert(key);
+                    continue;
+                }
+            }
+            self.forget_unclaimed(&key);
+        }
+        let pods_changed = self.settle_pods(pods, changes);
+        let nodes_changed = nodes && self.settle_nodes();
+        self.desired.namespaces = self.cluster.namespaces.len();
+        self.desired.policies = self.cluster.policies.len();
+        let counts_changed = counts != (self.desired.namespaces, self.desired.policies);
+        pods_changed | nodes_changed | counts_changed
+    }
+
+    fn forget_unclaimed(&mut self, key: &ObjectKey) {
+        if self.objects.get(key).is_some_and(|e| e.claims.is_empty()) {
+            self.objects.remove(key);
+        }
+    }
+
+    /// The version of an object that counts.
+    fn object(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
+        Some(&self.objects.get(key)?.claims.first()?.object)
+    }
+
+    /// Objects that several places define, or one place twice.
+    fn report_doubles(&mut self, key: &ObjectKey) {
+        let claims = self.objects.get(key).map_or(&[][..], |e| &e.claims);
+        let doubles = claims.split_first().map(|(first, others)| {
+            let what = format!(
+                "{key}: is already defined at {}:{}",
+                first.origin, first.line
+            );
+            let trouble = |other: &Claim| Trouble {
+                place: format!("{}:{}", other.origin, other.line),
+                what: what.clone(),
+                next: EDIT.into(),
+            };
+            others.iter().map(trouble).collect()
+        });
+        self.troubles
+            .set(Subject::Double(key.clone()), doubles.unwrap_or_default());
+    }
+
+    fn settle_namespace(
+        &mut self,
+        key: &ObjectKey,
+        pods: &mut BTreeSet<ObjectKey>,
+        changes: &mut Vec<Change>,
+    ) {
+        let name = &key.name;
+        let labels = match self.object(key).map(Arc::as_ref) {
+            Some(Object::Namespace(namespace)) => Some(namespace.labels.clone()),
+            _ => None,
+        };
+        let unlabelled =
+            labels.is_none() && self.origins.values().any(|o| o.unlabelled.contains(name));
+        if unlabelled != self.unlabelled.contains(name) {
+            if unlabelled {
+                self.unlabelled.insert(name.clone());
+            } else {
+                self.unlabelled.remove(name);
+            }
+            pods.extend(self.pods_of(name));
+        }
+        let change = labels.map_or_else(
+            || Change::NamespaceGone(name.clone()),
+            |labels| Change::Namespace(name.clone(), labels),
+        );
+        self.tell(change, changes);
+    }
+
+    fn settle_policy(&mut self, key: &ObjectKey, changes: &mut Vec<Change>) {
+        let change = match self.object(key).map(Arc::as_ref) {
+            Some(Object::NetworkPolicy(policy)) => Change::Policy(Arc::clone(policy)),
+            _ => Change::PolicyGone(pods::name_of(key)),
+        };
+        self.tell(change, changes);
+    }
+
+    /// Notes a change if it is one.
+    fn tell(&mut self, change: Change, changes: &mut Vec<Change>) {
+        if self.cluster.apply(change.clone()) {
+            changes.push(change);
+        }
+    }
+
+    /// Whether `desired` changed.
+    fn settle_nodes(&mut self) -> bool {
+        let Some(local) = &self.local else {
+            return false;
+        };
+        let first = ObjectKey {
+            kind: "Node",
+            namespace: String::new(),
+            name: String::new(),
+        };
+        let entries = self
+            .objects
+            .range(first..)
+            .take_while(|(key, _)| key.kind == "Node");
+        let mut entries: Vec<_> = entries.map(|(_, entry)| entry).collect();
+        entries.sort_by_key(|entry| entry.first_seen);
+        let mut nodes = Nodes::new(local);
+        for claim in entries.iter().filter_map(|entry| entry.claims.first()) {
+            if let Object::Node(node) = claim.object.as_ref() {
+                nodes.add(&claim.origin, claim.line, node);
+            }
+        }
+        let (peers, own_mac, troubles) = nodes.finish();
+        self.troubles.set(Subject::Nodes, troubles);
+        let changed = peers != self.desired.peers || own_mac != self.desired.own_mac;
+        (self.desired.peers, self.desired.own_mac) = (peers, own_mac);
+        changed
     }
 
     /// What this node should do, as of the last step.
@@ -221,9 +453,39 @@ impl ClusterState {
         &self.desired
     }
 
+    /// What policies are compiled from, as of the last step: the sum of all changes.
+    #[must_use]
+    pub const fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// Whether too little is known to let anything pass, as of the last step.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// What is wrong, as of the last step.
     pub fn troubles(&self) -> impl Iterator<Item = &Trouble> {
         self.troubles.iter()
+    }
+
+    /// All pods there are, those of the host's network and finished ones too.
+    pub fn pods(&self) -> impl Iterator<Item = &PodObject> {
+        let objects = self.objects.values().filter_map(|e| e.claims.first());
+        objects.filter_map(|claim| match claim.object.as_ref() {
+            Object::Pod(pod) => Some(pod),
+            _ => None,
+        })
+    }
+
+    /// All nodes there are.
+    pub fn nodes(&self) -> impl Iterator<Item = &super::objects::NodeObject> {
+        let objects = self.objects.values().filter_map(|e| e.claims.first());
+        objects.filter_map(|claim| match claim.object.as_ref() {
+            Object::Node(node) => Some(node),
+            _ => None,
+        })
     }
 
     /// Whether the source has reported everything once.
@@ -241,15 +503,21 @@ impl ClusterState {
     /// Number of origins with at least one object.
     #[must_use]
     pub fn origins(&self) -> usize {
-        self.origins
-            .values()
-            .filter(|origin| !origin.objects.is_empty())
-            .count()
+        let origins = self.origins.values();
+        origins.filter(|origin| !origin.held.is_empty()).count()
     }
 
     /// The origins known so far, for a source that compares them with what it finds.
     pub fn known_origins(&self) -> impl Iterator<Item = &Arc<str>> {
         self.origins.keys()
+    }
+}
+
+const fn namespace_key(name: String) -> ObjectKey {
+    ObjectKey {
+        kind: "Namespace",
+        namespace: String::new(),
+        name,
     }
 }
 
@@ -259,7 +527,7 @@ impl ClusterState {
 #[must_use]
 pub fn not_for_pods(name: &str, pod_cidrs: &[IpNetwork], ip: IpAddr) -> Option<String> {
     let Some(cidr) = pod_cidrs.iter().find(|cidr| cidr.contains(ip)) else {
-        let cidrs = derive::list(pod_cidrs);
+        let cidrs = nodes::list(pod_cidrs);
         return Some(format!(
             "{ip} is outside the pod ranges of node {name} ({cidrs})"
         ));

@@ -138,7 +138,7 @@ pub(crate) fn read(paths: &[ManifestPath], named_in: &Path) -> LabResult<Vec<Doc
 
 /// What a daemon would say against this file, told before one is started.
 fn refused(path: &Path, text: &str) -> Vec<Problem> {
-    let errors = crate::cluster::parse(text).err().unwrap_or_default();
+    let errors = crate::cluster::parse(text).errors;
     let problem = |error: crate::cluster::ManifestError| {
         let line = u64::try_from(error.line).unwrap_or(0);
         Problem::new(path, error.to_string(), "correct the object").at(line)

@@ -196,10 +196,17 @@ impl ManifestSource {
 
     /// Reads all files and notes those that changed.
     fn rescan(&mut self) {
-        let files = match files(&self.directory) {
+        let mut files = match list(&self.directory) {
             Ok(files) => files,
             Err(error) => return self.note_broken(&error),
         };
+        if self.seen.keys().any(|origin| !files.contains_key(origin)) {
+            // A listing made during a rename can miss both names (readdir(3)).
+            match list(&self.directory) {
+                Ok(again) => files.extend(again),
+                Err(error) => return self.note_broken(&error),
+            }
+        }
         if self.broken.take().is_some() {
             self.synced = false;
         }
@@ -258,28 +265,20 @@ impl ManifestSource {
 }
 
 fn understand(origin: Arc<str>, content: &Seen) -> Event {
-    let parsed = content.as_ref().map(|text| cluster::parse(text));
-    match parsed {
-        Ok(Ok(objects)) => Event::Read { origin, objects },
-        Ok(Err(errors)) => Event::Rejected { origin, errors },
-        Err(why) => {
-            let what = why.clone();
-            let error = ManifestError {
-                line: 1,
-                object: String::new(),
-                field: String::new(),
-                what,
-            };
-            Event::Rejected {
-                origin,
-                errors: vec![error],
-            }
-        }
+    match content {
+        Ok(text) => Event::Read {
+            origin,
+            manifest: cluster::parse(text),
+        },
+        Err(why) => Event::Rejected {
+            origin,
+            errors: vec![ManifestError::of_file(why.clone())],
+        },
     }
 }
 
 /// The manifests in a directory, by the name they are reported under.
-fn files(directory: &Path) -> io::Result<BTreeMap<Arc<str>, PathBuf>> {
+fn list(directory: &Path) -> io::Result<BTreeMap<Arc<str>, PathBuf>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -336,11 +335,17 @@ mod tests {
 
     fn tell(event: Event) -> String {
         match event {
-            Event::Read { origin, objects } => format!("read {} {}", short(&origin), objects.len()),
+            Event::Read { origin, manifest } if manifest.errors.is_empty() => {
+                format!("read {} {}", short(&origin), manifest.objects.len())
+            }
+            Event::Read { origin, manifest } => {
+                format!("read {}: {}", short(&origin), manifest.errors[0].what)
+            }
             Event::Rejected { origin, errors } => {
                 format!("rejected {}: {}", short(&origin), errors[0].what)
             }
             Event::Gone { origin } => format!("gone {}", short(&origin)),
+            Event::Batch(events) => format!("{events:?}"),
             Event::Synced => "synced".to_owned(),
             Event::Broken { .. } => "broken".to_owned(),
         }
@@ -363,12 +368,14 @@ mod tests {
         assert_eq!(next(&inbox), "read a.yaml 1, synced");
 
         fs::write(path("b.json"), "{").unwrap();
-        assert!(next(&inbox).starts_with("rejected b.json: "));
+        assert!(next(&inbox).starts_with("read b.json: "));
         fs::write(path("a.yaml"), NODE).unwrap();
         fs::rename(path("ignored.txt"), path("c.yml")).unwrap();
         assert_eq!(next(&inbox), "read c.yml 1", "a.yaml holds what it held");
-        fs::remove_file(path("a.yaml")).unwrap();
-        assert_eq!(next(&inbox), "gone a.yaml");
+        fs::rename(path("a.yaml"), path("z.yaml")).unwrap();
+        assert_eq!(next(&inbox), "gone a.yaml, read z.yaml 1", "at one moment");
+        fs::remove_file(path("z.yaml")).unwrap();
+        assert_eq!(next(&inbox), "gone z.yaml");
         fs::create_dir(path("d.yaml")).unwrap();
         handle.rescan();
         assert_eq!(

@@ -2,13 +2,15 @@
 
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
+use weft_policy::model::{Isolation, ObjectName, Policy, Selector};
 use weft_wire::Mac;
 
 use super::super::objects::{
-    ContainerPort, Located, NamespaceObject, NodeObject, Object, PodObject, PolicyObject,
+    ContainerPort, Located, NamespaceObject, NodeObject, Object, PodObject,
 };
 use super::raw::{Metadata, RawObject, RawStatus, Spec, Text};
 use super::{ManifestError, line_of};
@@ -161,10 +163,12 @@ impl RawObject {
             "Node" => Object::Node(node(name, &metadata, &spec, &status, checker)),
             "Pod" => Object::Pod(pod(name, metadata, spec, status, checker)),
             "Namespace" => Object::Namespace(namespace(name, metadata)),
-            _ => Object::NetworkPolicy(PolicyObject {
-                namespace: namespace_of(&metadata),
-                name,
-            }),
+            _ => Object::NetworkPolicy(Arc::new(Policy {
+                name: ObjectName::new(namespace_of(&metadata), name),
+                pods: Selector::everything(),
+                ingress: Isolation::Only(Vec::new()),
+                egress: Isolation::None,
+            })),
         })
     }
 }
@@ -306,7 +310,7 @@ fn pod(
     let ports = ports.map(|port| ContainerPort {
         name: port.name,
         port: port.container_port,
-        protocol: port.protocol.unwrap_or_default(),
+        protocol: port.protocol.map(Into::into).unwrap_or_default(),
     });
     PodObject {
         namespace: namespace_of(&metadata),

@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::super::objects::Protocol;
-
 /// The kind alone, for documents that do not fit.
 #[derive(Deserialize)]
 pub(super) struct RawKind {
@@ -59,7 +57,7 @@ pub(super) struct Container {
 pub(super) struct Port {
     pub(super) name: Option<String>,
     pub(super) container_port: u16,
-    pub(super) protocol: Option<Protocol>,
+    pub(super) protocol: Option<RawProtocol>,
 }
 
 #[derive(Default, Deserialize)]
@@ -82,4 +80,22 @@ pub(super) struct NodeAddress {
 #[derive(Deserialize)]
 pub(super) struct PodIp {
     pub(super) ip: Option<Text>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum RawProtocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl From<RawProtocol> for weft_policy::model::Protocol {
+    fn from(raw: RawProtocol) -> Self {
+        match raw {
+            RawProtocol::Tcp => Self::Tcp,
+            RawProtocol::Udp => Self::Udp,
+            RawProtocol::Sctp => Self::Sctp,
+        }
+    }
 }

@@ -179,22 +179,23 @@ impl Control {
 
     /// Whether the events ask for a publication.
     fn take_in(&mut self, events: Vec<Event>) -> bool {
-        let mut change = false;
-        for event in events {
-            let Effects {
-                publish,
-                appeared,
-                resolved,
-            } = self.cluster.step(event, self.clock.now());
-            for Trouble { place, what, next } in &appeared {
-                tracing::warn!(%place, %next, "{what}");
-            }
-            for Trouble { place, what, .. } in &resolved {
-                tracing::info!(%place, "no longer: {what}");
-            }
-            change |= publish;
+        let Effects {
+            publish,
+            appeared,
+            resolved,
+            notices,
+            ..
+        } = self.cluster.step(Event::Batch(events), self.clock.now());
+        for Trouble { place, what, next } in &appeared {
+            tracing::warn!(%place, %next, "{what}");
         }
-        change
+        for Trouble { place, what, .. } in &resolved {
+            tracing::info!(%place, "no longer: {what}");
+        }
+        for Trouble { place, what, .. } in &notices {
+            tracing::info!(%place, "{what}");
+        }
+        publish
     }
 
     fn publish_change(&mut self) {

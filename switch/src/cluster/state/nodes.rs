@@ -1,60 +1,40 @@
-//! From all objects to [`Desired`] and what contradicts what.
+//! Which other nodes are there, complete and without contradiction?
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
+use weft_wire::Mac;
 
-use super::{
-    ClusterState, Desired, LocalNode, Located, NodeObject, Object, ObjectKey, PeerNode, PodObject,
-    Trouble, vtep_mac,
-};
+use super::super::objects::{Located, NodeObject};
+use super::{EDIT, LocalNode, PeerNode, Trouble, vtep_mac};
 
-const EDIT: &str = "correct the file; it is read again as soon as it is saved";
-
-/// One object and where it comes from.
-type Placed<'a> = (&'a Arc<str>, &'a Located<Object>);
 /// A contradiction: its line, where it is not that of the object, and what it is.
 type Wrong = (Option<usize>, String);
 
-struct Derivation<'a> {
+/// The nodes seen so far, in the order they were first seen.
+pub(super) struct Nodes<'a> {
     local: &'a LocalNode,
-    desired: Desired,
+    peers: Vec<PeerNode>,
+    own_mac: Option<Mac>,
     troubles: Vec<Trouble>,
 }
 
-/// Derives everything anew.
-pub(super) fn derive(state: &ClusterState) -> (Desired, Vec<Trouble>) {
-    let mut derivation = Derivation {
-        local: &state.local,
-        desired: Desired::default(),
-        troubles: Vec::new(),
-    };
-    derivation.troubles.extend(state.broken.clone());
-    for (origin, held) in &state.origins {
-        for error in &held.errors {
-            derivation.trouble(origin, error.line, error.to_string());
+impl<'a> Nodes<'a> {
+    pub(super) const fn new(local: &'a LocalNode) -> Self {
+        Self {
+            local,
+            peers: Vec::new(),
+            own_mac: None,
+            troubles: Vec::new(),
         }
     }
-    let objects = derivation.without_doubles(state);
-    let mut pods = Vec::new();
-    for (origin, object) in objects {
-        match &object.value {
-            Object::Node(node) => derivation.node(origin, object.line, node),
-            Object::Pod(pod) => pods.push((origin, object.line, pod)),
-            Object::Namespace(_) => derivation.desired.namespaces += 1,
-            Object::NetworkPolicy(_) => derivation.desired.policies += 1,
-        }
-    }
-    for (origin, line, pod) in pods {
-        derivation.pod(origin, line, pod);
-    }
-    derivation.desired.peers.sort_by(|a, b| a.name.cmp(&b.name));
-    (derivation.desired, derivation.troubles)
-}
 
-impl<'a> Derivation<'a> {
+    /// The peers by name, the MAC address asked for this node, and what is wrong.
+    pub(super) fn finish(mut self) -> (Vec<PeerNode>, Option<Mac>, Vec<Trouble>) {
+        self.peers.sort_by(|a, b| a.name.cmp(&b.name));
+        (self.peers, self.own_mac, self.troubles)
+    }
+
     fn trouble(&mut self, origin: &str, line: usize, what: String) {
         self.troubles.push(Trouble {
             place: format!("{origin}:{line}"),
@@ -63,27 +43,7 @@ impl<'a> Derivation<'a> {
         });
     }
 
-    /// The objects, oldest first, each identity once.
-    fn without_doubles(&mut self, state: &'a ClusterState) -> Vec<Placed<'a>> {
-        let mut by_key: BTreeMap<ObjectKey, Placed<'a>> = BTreeMap::new();
-        for (origin, held) in &state.origins {
-            for object in &held.objects {
-                let key = object.value.key();
-                if let Some((first_origin, first)) = by_key.get(&key) {
-                    let line = first.line;
-                    let what = format!("{key}: is already defined at {first_origin}:{line}");
-                    self.trouble(origin, object.line, what);
-                } else {
-                    by_key.insert(key, (origin, object));
-                }
-            }
-        }
-        let mut objects: Vec<_> = by_key.into_iter().collect();
-        objects.sort_by_key(|(key, _)| state.first_seen.get(key).copied());
-        objects.into_iter().map(|(_, placed)| placed).collect()
-    }
-
-    fn node(&mut self, origin: &str, line: usize, node: &NodeObject) {
+    pub(super) fn add(&mut self, origin: &str, line: usize, node: &NodeObject) {
         if node.name == self.local.name {
             self.own_node(origin, line, node);
             return;
@@ -95,7 +55,7 @@ impl<'a> Derivation<'a> {
                 None => Ok(peer),
             });
         match checked {
-            Ok(peer) => self.desired.peers.push(peer),
+            Ok(peer) => self.peers.push(peer),
             Err((at, what)) => {
                 let what = format!("Node {}: {what}", node.name);
                 self.trouble(origin, at.unwrap_or(line), what);
@@ -105,7 +65,7 @@ impl<'a> Derivation<'a> {
 
     /// Whether the own Node object agrees with the configuration.
     fn own_node(&mut self, origin: &str, line: usize, node: &NodeObject) {
-        self.desired.own_mac = node.vtep_mac.as_ref().map(|mac| mac.value);
+        self.own_mac = node.vtep_mac.as_ref().map(|mac| mac.value);
         let configured = &self.local.pod_cidrs;
         for cidr in node
             .pod_cidrs
@@ -168,7 +128,7 @@ impl<'a> Derivation<'a> {
     fn contradiction(&self, peer: &PeerNode) -> Option<String> {
         let local = self.local;
         let own = (&local.name, &local.pod_cidrs, local.vtep, None);
-        let others = self.desired.peers.iter();
+        let others = self.peers.iter();
         let others = others.map(|p| (&p.name, &p.pod_cidrs, p.vtep, Some(p.mac)));
         for (name, cidrs, vtep, mac) in std::iter::once(own).chain(others) {
             for cidr in &peer.pod_cidrs {
@@ -191,43 +151,6 @@ impl<'a> Derivation<'a> {
             }
         }
         None
-    }
-
-    fn pod(&mut self, origin: &str, line: usize, pod: &PodObject) {
-        let here = pod.node_name.as_deref() == Some(self.local.name.as_str());
-        if !here || pod.host_network || pod.finished {
-            return;
-        }
-        let mut accepted = pod.clone();
-        accepted.ips.clear();
-        for ip in &pod.ips {
-            if let Some(what) = self.pod_address(ip.value) {
-                let what = format!("Pod {}/{}: status.podIPs: {what}", pod.namespace, pod.name);
-                self.trouble(origin, ip.line.max(line), what);
-            } else {
-                accepted.ips.push(ip.clone());
-            }
-        }
-        self.desired
-            .pods
-            .insert((pod.namespace.clone(), pod.name.clone()), accepted);
-    }
-
-    /// Why a local pod cannot have `ip`.
-    fn pod_address(&self, ip: IpAddr) -> Option<String> {
-        let cidrs = &self.local.pod_cidrs;
-        if let Some(what) = super::not_for_pods(&self.local.name, cidrs, ip) {
-            return Some(what);
-        }
-        let holder = self
-            .desired
-            .pods
-            .values()
-            .find(|p| p.ips.iter().any(|i| i.value == ip))?;
-        Some(format!(
-            "{ip} is already the address of Pod {}/{}",
-            holder.namespace, holder.name
-        ))
     }
 }
 
