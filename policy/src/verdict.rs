@@ -75,6 +75,8 @@ pub struct PolicySetId(pub u32);
 impl PolicySetId {
     /// The set of pods that no policy selects.
     pub const UNSELECTED: Self = Self(0);
+    /// The set of pods nothing may reach and that may reach nothing: no policies are known yet.
+    pub const CLOSED: Self = Self(1);
 }
 
 #[cfg(test)]

@@ -1,0 +1,183 @@
+//! What does a list of policies allow whom?
+//!
+//! Owns the compiled gates: one for each distinct list of parts (and, for ingress, the numbers
+//! behind the ports they name), shared by all pods that obey it. A new gate is compiled whole,
+//! from what the selectors of its rules select; after that only classes that changed are looked
+//! at again, and the published gate is copied only if one of them gets another outcome.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use super::lines::Lines;
+use super::places::Places;
+use super::policies::{PartId, Policies};
+use super::selectors::Selectors;
+use crate::Direction;
+
+use crate::model::NamedPort;
+use crate::table::addresses::Class;
+use crate::table::gate::Gate;
+use crate::table::ports::PortMap;
+
+/// The number of a gate; never used again.
+pub(super) type GateId = u64;
+
+/// All that a gate is compiled from, but the peers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Recipe {
+    pub(super) direction: Direction,
+    /// By name of policy; at least one.
+    pub(super) parts: Vec<PartId>,
+    /// For ingress, the pod's own ports that the rules name, sorted.
+    pub(super) ports: Vec<NamedPort>,
+}
+
+/// Who is where and what is selected, settled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct World<'a> {
+    pub(super) selectors: &'a Selectors,
+    pub(super) places: &'a Places,
+    pub(super) policies: &'a Policies,
+}
+
+/// All gates.
+#[derive(Debug, Default)]
+pub(super) struct Gates {
+    held: HashMap<GateId, Held, FixedState>,
+    by_recipe: HashMap<Arc<Recipe>, GateId, FixedState>,
+    last: GateId,
+}
+
+#[derive(Debug)]
+struct Held {
+    recipe: Arc<Recipe>,
+    users: usize,
+    /// None until [`Gates::settle`].
+    compiled: Option<Compiled>,
+}
+
+impl Gates {
+    /// The gate of a recipe, which lives until [`Self::release`] was called as often as this.
+    pub(super) fn take(&mut self, recipe: Recipe) -> GateId {
+        let id = match self.by_recipe.get(&recipe) {
+            Some(&id) => id,
+            None => {
+                self.last += 1;
+                let recipe = Arc::new(recipe);
+                self.by_recipe.insert(Arc::clone(&recipe), self.last);
+                let held = Held {
+                    recipe,
+                    users: 0,
+                    compiled: None,
+                };
+                self.held.insert(self.last, held);
+                self.last
+            }
+        };
+        if let Some(held) = self.held.get_mut(&id) {
+            held.users += 1;
+        }
+        id
+    }
+
+    /// One user fewer.
+    pub(super) fn release(&mut self, id: GateId) {
+        let Some(held) = self.held.get_mut(&id) else {
+            return;
+        };
+        held.users -= 1;
+        if held.users == 0
+            && let Some(held) = self.held.remove(&id)
+        {
+            self.by_recipe.remove(&held.recipe);
+        }
+    }
+
+    /// Compiles new gates, and brings these classes up to date in the others.
+    pub(super) fn settle(&mut self, world: World<'_>, changed: &[Class]) {
+        for held in self.held.values_mut() {
+            match &mut held.compiled {
+                Some(compiled) => compiled.update(&held.recipe, world, changed),
+                None => held.compiled = Some(Compiled::new(&held.recipe, world)),
+            }
+        }
+    }
+
+    /// A gate, once settled.
+    pub(super) fn get(&self, id: GateId) -> Option<&Arc<Gate>> {
+        let compiled = self.held.get(&id)?.compiled.as_ref()?;
+        Some(&compiled.gate)
+    }
+
+    /// Every gate.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Gate> + Clone {
+        let compiled = self.held.values().filter_map(|held| held.compiled.as_ref());
+        compiled.map(|compiled| &*compiled.gate)
+    }
+}
+
+/// A gate and what helps to change it.
+#[derive(Debug)]
+struct Compiled {
+    gate: Arc<Gate>,
+    outcomes: HashMap<PortMap, u32, FixedState>,
+    /// How many outcomes there were when it was compiled whole.
+    fresh: usize,
+}
+
+impl Compiled {
+    fn new(recipe: &Recipe, world: World<'_>) -> Self {
+        let lines = Lines::new(recipe, world.policies);
+        let usual = lines.paint(&[], &recipe.ports);
+        let mut outcomes = HashMap::from_iter([(usual.clone(), 0)]);
+        let mut gate = Gate::new(lines.deny, Arc::clone(&lines.isolating), usual);
+        for (rules, classes) in lines.match_all(world) {
+            let mut seen: HashMap<Vec<NamedPort>, u32, FixedState> = HashMap::default();
+            for class in classes {
+                let ports = lines.ports_behind(class, recipe, world);
+                let outcome = *seen.entry(ports).or_insert_with_key(|ports| {
+                    enter(&mut outcomes, &mut gate, lines.paint(&rules, ports))
+                });
+                gate.set(class, outcome);
+            }
+        }
+        gate.shrink();
+        Self {
+            fresh: gate.outcomes(),
+            gate: Arc::new(gate),
+            outcomes,
+        }
+    }
+
+    fn update(&mut self, recipe: &Recipe, world: World<'_>, changed: &[Class]) {
+        if changed.is_empty() {
+            return;
+        }
+        let lines = Lines::new(recipe, world.policies);
+        for &class in changed {
+            let ports = match lines.match_one(class, world) {
+                Some(rules) => lines.paint(&rules, &lines.ports_behind(class, recipe, world)),
+                None => self.gate.usual().clone(),
+            };
+            let outcome = self.outcomes.get(&ports).copied();
+            if outcome == Some(self.gate.outcome(class)) {
+                continue;
+            }
+            let gate = Arc::make_mut(&mut self.gate);
+            let outcome = outcome.unwrap_or_else(|| enter(&mut self.outcomes, gate, ports));
+            gate.set(class, outcome);
+        }
+        // Outcomes nobody has any more are found by compiling anew, before they are many.
+        if self.gate.outcomes() > 2 * self.fresh + 64 {
+            *self = Self::new(recipe, world);
+        }
+    }
+}
+
+/// The number of an outcome, new or not.
+fn enter(outcomes: &mut HashMap<PortMap, u32, FixedState>, gate: &mut Gate, ports: PortMap) -> u32 {
+    let outcome = outcomes.entry(ports);
+    *outcome.or_insert_with_key(|ports| gate.add_outcome(ports.clone()))
+}

@@ -1,0 +1,336 @@
+//! Which kind of peer is at which address?
+//!
+//! Owns the classes: what identity an address's pod has, if it is a pod's, and which is the
+//! longest block of any policy around it, which settles the other blocks around it as well.
+//! Classes come and go with the addresses and blocks they stand for. A class keeps its number
+//! while new blocks are laid around it: no policy compiled before tells the difference.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+
+use super::blocks::intervals;
+use super::selectors::{IdentityId, Selectors};
+use super::slab::Slab;
+use crate::model::{ObjectName, Pod};
+use crate::table::addresses::{Addresses, Class};
+use crate::{Cidr, Cluster};
+
+/// What a class stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Kind {
+    /// None for addresses that are no pod's.
+    pub(super) identity: Option<IdentityId>,
+    /// The longest around the address; none if there is none.
+    pub(super) block: Option<Cidr>,
+}
+
+#[derive(Debug)]
+struct Held {
+    kind: Kind,
+    /// Addresses of pods, or the block.
+    users: usize,
+}
+
+/// Addresses and their classes.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// Pods by address; the first by name has it.
+    owners: HashMap<IpAddr, Vec<Arc<Pod>>, FixedState>,
+    stale: HashSet<IpAddr, FixedState>,
+    classes: Slab<Held>,
+    by_kind: HashMap<Kind, Class, FixedState>,
+    by_identity: HashMap<IdentityId, Vec<Class>, FixedState>,
+    by_block: BTreeMap<Cidr, Vec<Class>>,
+    /// How many speak of a block.
+    wanted: BTreeMap<Cidr, usize>,
+    /// The blocks that `addresses` knows, and their outside addresses' classes.
+    laid: BTreeMap<Cidr, Class>,
+    addresses: Addresses,
+    /// Classes that are new or gone, or whose identity others select.
+    changed: HashSet<Class, FixedState>,
+}
+
+impl Places {
+    pub(super) fn new(seed: u64) -> Self {
+        let outside = Kind {
+            identity: None,
+            block: None,
+        };
+        let mut classes = Slab::default();
+        // The first of a slab has number 0, which is `OUTSIDE`.
+        let number = classes.insert(Held {
+            kind: outside,
+            users: 1,
+        });
+        Self {
+            owners: HashMap::default(),
+            stale: HashSet::default(),
+            classes,
+            by_kind: HashMap::from_iter([(outside, number)]),
+            by_identity: HashMap::default(),
+            by_block: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            laid: BTreeMap::new(),
+            addresses: Addresses::new(seed),
+            changed: HashSet::default(),
+        }
+    }
+
+    /// A pod came, changed or went.
+    pub(super) fn pod(
+        &mut self,
+        name: &ObjectName,
+        before: Option<&Pod>,
+        after: Option<&Arc<Pod>>,
+    ) {
+        for &address in before.iter().flat_map(|pod| &pod.addresses) {
+            let Some(owners) = self.owners.get_mut(&address) else {
+                continue;
+            };
+            owners.retain(|pod| pod.name != *name);
+            if owners.is_empty() {
+                self.owners.remove(&address);
+            }
+            self.stale.insert(address);
+        }
+        if let Some(pod) = after {
+            for &address in &pod.addresses {
+                let owners = self.owners.entry(address).or_default();
+                if let Err(place) = owners.binary_search_by(|pod| pod.name.cmp(name)) {
+                    owners.insert(place, Arc::clone(pod));
+                }
+                self.stale.insert(address);
+            }
+        }
+    }
+
+    /// A policy speaks of a block.
+    pub(super) fn want(&mut self, block: Cidr) {
+        *self.wanted.entry(block).or_default() += 1;
+    }
+
+    /// It does no more.
+    pub(super) fn unwant(&mut self, block: Cidr) {
+        if let Some(users) = self.wanted.get_mut(&block) {
+            *users -= 1;
+            if *users == 0 {
+                self.wanted.remove(&block);
+            }
+        }
+    }
+
+    /// Others select this identity now.
+    pub(super) fn reselected(&mut self, identity: IdentityId) {
+        let classes = self.by_identity.get(&identity).into_iter().flatten();
+        self.changed.extend(classes);
+    }
+
+    /// Brings every address up to date; the classes that policies must look at again.
+    pub(super) fn settle(&mut self, selectors: &mut Selectors, cluster: &Cluster) -> Vec<Class> {
+        self.settle_blocks(selectors);
+        for address in std::mem::take(&mut self.stale) {
+            let owner = self.owners.get(&address).and_then(|owners| owners.first());
+            let identity = owner.map(|pod| {
+                selectors.identity(pod, || cluster.namespace_labels(&pod.name.namespace))
+            });
+            let before = self.addresses.pod(address);
+            let after = identity.map(|identity| {
+                let kind = Kind {
+                    identity: Some(identity),
+                    block: self.block_at(address),
+                };
+                self.take(kind, selectors)
+            });
+            if before != after {
+                self.addresses.set(address, after);
+            }
+            if let Some(before) = before {
+                self.release(before, selectors);
+            }
+        }
+        std::mem::take(&mut self.changed).into_iter().collect()
+    }
+
+    fn settle_blocks(&mut self, selectors: &mut Selectors) {
+        if self.wanted.keys().eq(self.laid.keys()) {
+            return;
+        }
+        let new: Vec<Cidr> = self
+            .wanted
+            .keys()
+            .filter(|block| !self.laid.contains_key(block))
+            .copied()
+            .collect();
+        for block in new {
+            let kind = Kind {
+                identity: None,
+                block: Some(block),
+            };
+            let class = self.take(kind, selectors);
+            self.laid.insert(block, class);
+        }
+        let gone: Vec<(Cidr, Class)> = self
+            .laid
+            .extract_if(.., |block, _| !self.wanted.contains_key(block))
+            .collect();
+        self.addresses.set_blocks(intervals(self.laid.iter()));
+        self.move_pods();
+        for (_, class) in gone {
+            self.release(class, selectors);
+        }
+    }
+
+    /// Finds the pods' addresses around which another block is the longest now. Where that goes
+    /// for all addresses of a class, it is the class that moves.
+    fn move_pods(&mut self) {
+        let mut moves: HashMap<(Class, Option<Cidr>), Vec<IpAddr>, FixedState> = HashMap::default();
+        for (address, class) in self.addresses.pods() {
+            let block = self.block_at(address);
+            if self.kind(class).is_some_and(|kind| kind.block != block) {
+                moves.entry((class, block)).or_default().push(address);
+            }
+        }
+        for ((class, block), addresses) in moves {
+            let Some(held) = self.classes.get(class) else {
+                continue;
+            };
+            let kind = Kind { block, ..held.kind };
+            if held.users > addresses.len() || self.by_kind.contains_key(&kind) {
+                self.stale.extend(addresses);
+                continue;
+            }
+            self.unlist(class);
+            if let Some(held) = self.classes.get_mut(class) {
+                held.kind = kind;
+            }
+            self.list(class);
+        }
+    }
+
+    fn block_at(&self, address: IpAddr) -> Option<Cidr> {
+        self.kind(self.addresses.blocks().find(address))?.block
+    }
+
+    /// The class of a kind, with one user more. The use of the identity is the class's.
+    fn take(&mut self, kind: Kind, selectors: &mut Selectors) -> Class {
+        if let Some(&class) = self.by_kind.get(&kind) {
+            if let Some(held) = self.classes.get_mut(class) {
+                held.users += 1;
+            }
+            if let Some(identity) = kind.identity {
+                selectors.release_identity(identity);
+            }
+            return class;
+        }
+        let class = self.classes.insert(Held { kind, users: 1 });
+        self.list(class);
+        self.changed.insert(class);
+        class
+    }
+
+    fn release(&mut self, class: Class, selectors: &mut Selectors) {
+        let Some(held) = self.classes.get_mut(class) else {
+            return;
+        };
+        held.users -= 1;
+        if held.users > 0 {
+            return;
+        }
+        let identity = held.kind.identity;
+        self.unlist(class);
+        self.classes.remove(class);
+        self.changed.insert(class);
+        if let Some(identity) = identity {
+            selectors.release_identity(identity);
+        }
+    }
+
+    fn list(&mut self, class: Class) {
+        let Some(kind) = self.kind(class) else {
+            return;
+        };
+        self.by_kind.insert(kind, class);
+        if let Some(identity) = kind.identity {
+            self.by_identity.entry(identity).or_default().push(class);
+        }
+        if let Some(block) = kind.block {
+            self.by_block.entry(block).or_default().push(class);
+        }
+    }
+
+    fn unlist(&mut self, class: Class) {
+        let Some(kind) = self.kind(class) else {
+            return;
+        };
+        self.by_kind.remove(&kind);
+        let remove = |classes: &mut Vec<Class>| {
+            classes.retain(|&other| other != class);
+            classes.is_empty()
+        };
+        if let Some(identity) = kind.identity
+            && self.by_identity.get_mut(&identity).is_some_and(remove)
+        {
+            self.by_identity.remove(&identity);
+        }
+        if let Some(block) = kind.block
+            && self.by_block.get_mut(&block).is_some_and(remove)
+        {
+            self.by_block.remove(&block);
+        }
+    }
+
+    /// What a class stands for; none if it is gone.
+    pub(super) fn kind(&self, class: Class) -> Option<Kind> {
+        self.classes.get(class).map(|held| held.kind)
+    }
+
+    /// The classes of an identity's addresses.
+    pub(super) fn of_identity(&self, identity: IdentityId) -> &[Class] {
+        self.by_identity.get(&identity).map_or(&[], Vec::as_slice)
+    }
+
+    /// The classes of all addresses inside a block but not inside its exceptions.
+    pub(super) fn in_block(&self, block: Cidr, except: &[Cidr]) -> impl Iterator<Item = Class> {
+        let inside = self.by_block.range(block..);
+        inside
+            .take_while(move |(inner, _)| block.contains(inner.base()))
+            .filter(|(inner, _)| !except.iter().any(|hole| covers(*hole, **inner)))
+            .flat_map(|(_, classes)| classes)
+            .copied()
+    }
+
+    /// Every class of pods.
+    pub(super) fn of_pods(&self) -> impl Iterator<Item = (Class, IdentityId)> {
+        let classes = self.classes.iter();
+        classes.filter_map(|(class, held)| Some((class, held.kind.identity?)))
+    }
+
+    /// One more than the highest class.
+    pub(super) const fn bound(&self) -> usize {
+        self.classes.bound()
+    }
+
+    pub(super) const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Whether nothing is left.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.owners.is_empty()
+            && self.classes.len() == 1
+            && self.by_kind.len() == 1
+            && self.by_identity.is_empty()
+            && self.by_block.is_empty()
+            && self.wanted.is_empty()
+            && self.laid.is_empty()
+    }
+}
+
+/// Whether all of `inner` lies in `outer`.
+pub(super) fn covers(outer: Cidr, inner: Cidr) -> bool {
+    outer.length() <= inner.length() && outer.contains(inner.base())
+}
