@@ -10,7 +10,7 @@ use weft_wire::tcp::TcpSegment;
 use weft_wire::udp::UdpDatagram;
 use weft_wire::{
     Arp, Fragment, Headers, IpProtocol, IpVersion, Parsed, Transport, VnetHeader, checksum,
-    embedded_flow, extension, parse,
+    embedded, extension, parse,
 };
 
 use crate::oracle;
@@ -67,7 +67,7 @@ fn ip(frame: &[u8], headers: &Headers) {
         Ok((headers.flow, headers.l4 - ETHERNET))
     );
 
-    let _ = embedded_flow(frame, headers);
+    let _ = embedded(frame, headers);
     let solicit = NeighborSolicit::parse(frame, headers).is_some();
     let advert = NeighborAdvert::parse(frame, headers).is_some();
     if solicit || advert {

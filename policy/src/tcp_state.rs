@@ -17,42 +17,39 @@ pub enum TcpState {
     Opening = 0,
     /// The responder's SYN passed too; the handshake lacks its last ACK.
     Answered = 1,
-    /// First seen without its handshake; only one end has been heard.
-    Midstream = 2,
     /// Both ends agreed.
-    Established = 3,
+    Established = 2,
     /// The initiator sent FIN, the responder may still send.
-    FinInitiator = 4,
+    FinInitiator = 3,
     /// The responder sent FIN, the initiator may still send.
-    FinResponder = 5,
+    FinResponder = 4,
     /// Both ends sent FIN.
-    Closed = 6,
+    Closed = 5,
     /// One end sent an acceptable RST.
-    Reset = 7,
+    Reset = 6,
 }
 
 impl TcpState {
-    /// The state of a connection whose first packet seen has `flags`.
+    /// Whether a segment with `flags` asks for a connection: a SYN without ACK, and
+    /// without the RST or FIN that no sane end adds to it. Only such a segment
+    /// begins a connection here.
     #[must_use]
-    pub const fn first(flags: TcpFlags) -> Self {
-        if flags.contains(TcpFlags::RST) {
-            Self::Reset
-        } else if is_bare_syn(flags) {
-            Self::Opening
-        } else if flags.contains(TcpFlags::FIN) {
-            Self::FinInitiator
-        } else {
-            Self::Midstream
-        }
+    pub const fn is_begun_by(flags: TcpFlags) -> bool {
+        flags.contains(TcpFlags::SYN)
+            && !flags.contains(TcpFlags::ACK)
+            && !flags.contains(TcpFlags::RST)
+            && !flags.contains(TcpFlags::FIN)
     }
 
     /// The state after a packet with `flags`, sent by the responder when
     /// `is_reply`. An RST is taken as acceptable: whoever knows the sequence
-    /// numbers asks only then.
+    /// numbers asks only then. SYN and FIN together change nothing.
     #[must_use]
     pub const fn next(self, flags: TcpFlags, is_reply: bool) -> Self {
         if flags.contains(TcpFlags::RST) {
             Self::Reset
+        } else if flags.contains(TcpFlags::SYN) && flags.contains(TcpFlags::FIN) {
+            self
         } else if flags.contains(TcpFlags::SYN) {
             self.after_syn(flags.contains(TcpFlags::ACK), is_reply)
         } else if flags.contains(TcpFlags::FIN) {
@@ -76,8 +73,8 @@ impl TcpState {
 
     const fn after_fin(self, is_reply: bool) -> Self {
         match (self, is_reply) {
-            (Self::Answered | Self::Midstream | Self::Established, false) => Self::FinInitiator,
-            (Self::Answered | Self::Midstream | Self::Established, true) => Self::FinResponder,
+            (Self::Answered | Self::Established, false) => Self::FinInitiator,
+            (Self::Answered | Self::Established, true) => Self::FinResponder,
             (Self::FinInitiator, true) | (Self::FinResponder, false) => Self::Closed,
             _ => self,
         }
@@ -85,7 +82,7 @@ impl TcpState {
 
     const fn after_ack(self, is_reply: bool) -> Self {
         match (self, is_reply) {
-            (Self::Answered, false) | (Self::Midstream, true) => Self::Established,
+            (Self::Answered, false) => Self::Established,
             _ => self,
         }
     }
@@ -95,16 +92,13 @@ impl TcpState {
     /// not apply to it, nor do the verdicts on it.
     #[must_use]
     pub const fn is_reopened_by(self, flags: TcpFlags, is_reply: bool) -> bool {
-        is_reply
-            && is_bare_syn(flags)
-            && !flags.contains(TcpFlags::RST)
-            && matches!(self, Self::Closed | Self::Reset)
+        is_reply && Self::is_begun_by(flags) && matches!(self, Self::Closed | Self::Reset)
     }
 
     /// Whether the handshake has not been seen to complete.
     #[must_use]
     pub const fn is_half_open(self) -> bool {
-        matches!(self, Self::Opening | Self::Answered | Self::Midstream)
+        matches!(self, Self::Opening | Self::Answered)
     }
 
     /// Whether the connection is ending or has ended.
@@ -121,24 +115,19 @@ impl TcpState {
         match bits {
             0 => Self::Opening,
             1 => Self::Answered,
-            2 => Self::Midstream,
-            3 => Self::Established,
-            4 => Self::FinInitiator,
-            5 => Self::FinResponder,
-            6 => Self::Closed,
+            2 => Self::Established,
+            3 => Self::FinInitiator,
+            4 => Self::FinResponder,
+            5 => Self::Closed,
             _ => Self::Reset,
         }
     }
 }
 
-const fn is_bare_syn(flags: TcpFlags) -> bool {
-    flags.contains(TcpFlags::SYN) && !flags.contains(TcpFlags::ACK)
-}
-
 #[cfg(test)]
 mod tests {
     use super::TcpState::{
-        self, Answered, Closed, Established, FinInitiator, FinResponder, Midstream, Opening, Reset,
+        self, Answered, Closed, Established, FinInitiator, FinResponder, Opening, Reset,
     };
     use super::*;
 
@@ -150,10 +139,9 @@ mod tests {
     const FIN_ACK: TcpFlags = TcpFlags(TcpFlags::FIN.0 | TcpFlags::ACK.0);
     const RST_ACK: TcpFlags = TcpFlags(TcpFlags::RST.0 | TcpFlags::ACK.0);
     const NONE: TcpFlags = TcpFlags(0);
-    const ALL: [TcpState; 8] = [
+    const ALL: [TcpState; 7] = [
         Opening,
         Answered,
-        Midstream,
         Established,
         FinInitiator,
         FinResponder,
@@ -162,19 +150,20 @@ mod tests {
     ];
 
     #[test]
-    fn first_packet() {
-        for (flags, state) in [
-            (SYN, Opening),
-            (SYN_ACK, Midstream),
-            (ACK, Midstream),
-            (NONE, Midstream),
-            (FIN_ACK, FinInitiator),
-            (RST, Reset),
-            (RST_ACK, Reset),
-            (TcpFlags(SYN.0 | RST.0), Reset),
-            (TcpFlags(SYN.0 | FIN.0), Opening),
-        ] {
-            assert_eq!(TcpState::first(flags), state, "{flags:?}");
+    fn only_a_syn_alone_begins_a_connection() {
+        let (ece, cwr, psh) = (0x40, 0x80, 0x08);
+        for flags in (0..=u8::MAX).map(TcpFlags) {
+            let control = flags.0 & !(ece | cwr | psh | 0x20);
+            assert_eq!(TcpState::is_begun_by(flags), control == SYN.0, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn syn_and_fin_together_change_nothing() {
+        for state in ALL {
+            for (flags, is_reply) in [(SYN.0 | FIN.0, false), (SYN_ACK.0 | FIN.0, true)] {
+                assert_eq!(state.next(TcpFlags(flags), is_reply), state);
+            }
         }
     }
 
@@ -182,10 +171,9 @@ mod tests {
     #[test]
     fn every_transition() {
         let packets = [SYN, SYN_ACK, ACK, FIN_ACK, RST, NONE];
-        let (op, an, mi, es, fi, fr, cl, re) = (
+        let (op, an, es, fi, fr, cl, re) = (
             Opening,
             Answered,
-            Midstream,
             Established,
             FinInitiator,
             FinResponder,
@@ -196,7 +184,6 @@ mod tests {
             //    SYN S/A ACK FIN RST  -     SYN S/A ACK FIN RST  -
             (op, [op, op, op, op, re, op], [an, an, op, op, re, op]),
             (an, [an, es, es, fi, re, an], [an, an, an, fr, re, an]),
-            (mi, [mi, mi, mi, fi, re, mi], [mi, mi, es, fr, re, mi]),
             (es, [es, es, es, fi, re, es], [es, es, es, fr, re, es]),
             (fi, [op, fi, fi, fi, re, fi], [fi, fi, fi, cl, re, fi]),
             (fr, [op, fr, fr, cl, re, fr], [fr, fr, fr, fr, re, fr]),

@@ -50,7 +50,7 @@ pub mod vnet;
 mod tests;
 
 pub use arp::{Arp, ArpOperation};
-pub use embedded::embedded_flow;
+pub use embedded::{Embedded, embedded};
 pub use error::Malformed;
 pub use ethernet::{EtherType, Mac};
 pub use flow::FlowKey;

@@ -14,7 +14,6 @@ pub const HEADER_LEN: usize = 20;
 
 mod field {
     pub(super) const DESTINATION_PORT: usize = 2;
-    pub(super) const SEQUENCE: usize = 4;
     pub(super) const ACKNOWLEDGMENT: usize = 8;
     pub(super) const DATA_OFFSET: usize = 12;
     pub(super) const FLAGS: usize = 13;
@@ -22,6 +21,7 @@ mod field {
 }
 
 pub(crate) const SOURCE_PORT: usize = 0;
+pub(crate) const SEQUENCE: usize = 4;
 pub(crate) const CHECKSUM: usize = 16;
 
 /// The eight control bits of a TCP header.
@@ -134,7 +134,7 @@ impl<T: AsRef<[u8]>> TcpSegment<T> {
     /// Sequence number of the first payload byte.
     #[inline]
     pub fn sequence(&self) -> u32 {
-        u32_at(self.buffer.as_ref(), field::SEQUENCE)
+        u32_at(self.buffer.as_ref(), SEQUENCE)
     }
 
     /// Next sequence number expected, if ACK is set.

@@ -7,7 +7,7 @@ use core::net::IpAddr;
 
 use crate::{
     FlowKey, Fragment, IpProtocol, IpVersion, Malformed, Transport,
-    bytes::u16_at,
+    bytes::{u16_at, u32_at},
     icmp::{self, IcmpMessage},
     sctp::SctpPacket,
     tcp::{self, TcpSegment},
@@ -132,14 +132,21 @@ const fn echo_ports(kind: u8, identifier: u16, version: IpVersion) -> Ports {
     }
 }
 
-/// The ports of a quoted packet, of which 8 bytes of transport header are enough.
-pub(crate) fn quoted_ports(
-    payload: &[u8],
-    version: IpVersion,
-    protocol: IpProtocol,
-) -> Option<Ports> {
+/// What is read of a quoted packet's transport header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quoted {
+    pub(crate) ports: Ports,
+    pub(crate) tcp_seq: u32,
+}
+
+/// Reads a quoted packet's transport header, of which 8 bytes are enough.
+pub(crate) fn quoted(payload: &[u8], version: IpVersion, protocol: IpProtocol) -> Option<Quoted> {
     let header: &[u8; 8] = payload.first_chunk()?;
-    Some(match (protocol, version) {
+    let tcp_seq = match protocol {
+        IpProtocol::TCP => u32_at(header, tcp::SEQUENCE),
+        _ => 0,
+    };
+    let ports = match (protocol, version) {
         (IpProtocol::TCP | IpProtocol::UDP | IpProtocol::SCTP, _) => Ports {
             src: u16_at(header, tcp::SOURCE_PORT),
             dst: u16_at(header, udp::DESTINATION_PORT),
@@ -148,5 +155,6 @@ pub(crate) fn quoted_ports(
             echo_ports(header[0], u16_at(header, icmp::IDENTIFIER), version)
         }
         _ => NO_PORTS,
-    })
+    };
+    Some(Quoted { ports, tcp_seq })
 }

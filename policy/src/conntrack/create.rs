@@ -80,8 +80,7 @@ impl Conntrack {
         let packet = Packet::of(headers, at)?;
         let probe = self.probe(&headers.flow);
         let owner = self.quotas.number(owner)?;
-        let starts = !matches!(packet.kind, Kind::EchoReply);
-        starts.then_some(Arrival {
+        packet.kind.begins().then_some(Arrival {
             packet,
             probe,
             owner,
@@ -235,8 +234,8 @@ fn first_progress(arrival: &Arrival<'_>, generation: u32) -> (Progress, Window) 
     let empty = Window::from_words([0; 2], 0);
     let (flow, window) = match arrival.packet.kind {
         Kind::Tcp(info) => {
-            let state = FlowState::Tcp(TcpState::first(info.flags));
-            (state, empty.after(&info, false, true))
+            let window = empty.after(&info, false, true);
+            (FlowState::Tcp(TcpState::Opening), window)
         }
         Kind::Udp => (FlowState::Udp { answered: false }, empty),
         Kind::Sctp => (FlowState::Sctp { answered: false }, empty),

@@ -1,6 +1,6 @@
 //! The fast path: which flow is this, and what does its packet change?
 
-use weft_wire::{FlowKey, Headers, TcpFlags, TcpInfo};
+use weft_wire::{Embedded, Headers, TcpFlags, TcpInfo};
 
 use super::config::FlowState;
 use super::entry::{NO_HOME, Progress};
@@ -10,7 +10,7 @@ use super::packet::{Kind, Packet, embedded_kind};
 use super::probe::Hit;
 use super::window::Window;
 use super::{Conntrack, EntryRef, Lookup, Sighting};
-use crate::{Direction, Moment, TcpState};
+use crate::{Direction, Moment, Opening, TcpState};
 
 /// What a packet of a known flow means.
 pub(super) struct Followed {
@@ -30,9 +30,10 @@ impl Conntrack {
         };
         let probe = self.probe(&headers.flow);
         let Some(hit) = self.find(&probe, &packet.canonical.key, at.now) else {
-            return match packet.kind {
-                Kind::EchoReply => Lookup::Untracked,
-                _ => Lookup::New,
+            return if packet.kind.begins() {
+                Lookup::New
+            } else {
+                Lookup::Untracked
             };
         };
         if self.ends_by_reopening(&hit, &packet) {
@@ -41,16 +42,52 @@ impl Conntrack {
         judge(&hit, &follow(&hit, &packet), at)
     }
 
+    /// Finds the flow of a later fragment by what the datagram's first one said.
+    /// The fragment counts as a packet of `bytes` bytes and changes nothing else,
+    /// not even the time of last use. `Untracked` where there is no such flow:
+    /// decide `opening.flow`. Never `New`.
+    pub fn lookup_later(&self, opening: &Opening, bytes: u64, at: Sighting) -> Lookup {
+        let Some(kind) = Kind::of_transport(opening.transport) else {
+            return Lookup::Untracked;
+        };
+        let canonical = Canonical::of(&opening.flow, kind);
+        let probe = self.probe(&opening.flow);
+        let Some(hit) = self.find(&probe, &canonical.key, at.now) else {
+            return Lookup::Untracked;
+        };
+        let (homes, reply) = (hit.snapshot.progress.homes, is_reply(&hit, &canonical));
+        count(&hit, homes, reply, bytes, at.side);
+        let followed = Followed {
+            entry: hit.place.to_ref(),
+            reply,
+            home: home_of(homes, !reply),
+            off_window: false,
+        };
+        judge(&hit, &followed, at)
+    }
+
     /// The living flow that the packet embedded in an ICMP error belongs to, as
-    /// that packet's tuple says. Changes nothing, not even the time of last use.
+    /// its tuple says and for TCP its sequence number, which must be one that its
+    /// sender has in flight. Changes nothing, not even the time of last use.
+    ///
+    /// The caller sees to it that the error is addressed to the embedded packet's
+    /// sender.
     #[must_use]
-    pub fn related(&self, embedded: &FlowKey, now: Moment) -> Option<Related> {
-        let canonical = Canonical::of(embedded, embedded_kind(embedded)?);
-        let hit = self.find(&self.probe(embedded), &canonical.key, now)?;
+    pub fn related(&self, embedded: &Embedded, now: Moment) -> Option<Related> {
+        let flow = &embedded.flow;
+        let canonical = Canonical::of(flow, embedded_kind(flow)?);
+        let hit = self.find(&self.probe(flow), &canonical.key, now)?;
         let reply = is_reply(&hit, &canonical);
         let Progress {
-            homes, generation, ..
+            homes,
+            generation,
+            flow,
+            known,
         } = hit.snapshot.progress;
+        let window = hit.place.entry.window(known);
+        if matches!(flow, FlowState::Tcp(_)) && !window.has_in_flight(embedded.tcp_seq, reply) {
+            return None;
+        }
         let epoch = |side| {
             hit.place
                 .entry
@@ -155,14 +192,20 @@ pub(super) fn follow(hit: &Hit<'_>, packet: &Packet<'_>) -> Followed {
     }
     let after = entry.advance(before, |progress| step.apply(progress));
     entry.refresh(hit.snapshot.seen, packet.at.now);
-    if is_leaving || home_of(after.homes, reply).is_none() {
-        entry.count(reply, packet.len());
-    }
+    count(hit, after.homes, reply, packet.len(), packet.at.side);
     Followed {
         entry: hit.place.to_ref(),
         reply,
         home: home_of(after.homes, !reply),
         off_window,
+    }
+}
+
+/// Counts a packet where it leaves its sender, or enters from another node.
+#[inline]
+fn count(hit: &Hit<'_>, homes: [u8; 2], reply: bool, bytes: u64, side: Direction) {
+    if side == Direction::Egress || home_of(homes, reply).is_none() {
+        hit.place.entry.count(reply, bytes);
     }
 }
 

@@ -153,8 +153,9 @@ pub enum Lookup {
     },
     /// No such flow; if allowed, [`Conntrack::create`] it.
     New,
-    /// Never remembered, decide each packet: later fragments, ICMP other than
-    /// echo, an echo reply nobody asked for, other protocols.
+    /// Never remembered, decide each packet: TCP without an entry that is no SYN
+    /// (RST, FIN and ACK cleared), ICMP other than echo, an echo reply nobody asked
+    /// for, other protocols. Of later fragments see [`Conntrack::lookup_later`].
     Untracked,
 }
 

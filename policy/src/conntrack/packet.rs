@@ -9,6 +9,7 @@ use weft_wire::{FlowKey, Fragment, Headers, IpProtocol, TcpFlags, TcpInfo, Trans
 
 use super::Sighting;
 use super::key::Canonical;
+use crate::TcpState;
 
 /// How a packet takes part in tracking.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +27,12 @@ impl Kind {
         if matches!(headers.fragment, Fragment::Later { .. }) {
             return None;
         }
-        match headers.transport {
+        Self::of_transport(headers.transport)
+    }
+
+    /// The kind of a packet with this transport header.
+    pub(super) const fn of_transport(transport: Transport) -> Option<Self> {
+        match transport {
             Transport::Tcp(info) => Some(Self::Tcp(info)),
             Transport::Udp => Some(Self::Udp),
             Transport::Sctp => Some(Self::Sctp),
@@ -37,6 +43,16 @@ impl Kind {
                 Some(Self::EchoReply)
             }
             _ => None,
+        }
+    }
+
+    /// Whether such a packet begins a flow: an echo reply answers one, and a TCP
+    /// connection begins with its SYN.
+    pub(super) const fn begins(&self) -> bool {
+        match self {
+            Self::Tcp(info) => TcpState::is_begun_by(info.flags),
+            Self::Udp | Self::Sctp | Self::EchoRequest => true,
+            Self::EchoReply => false,
         }
     }
 }

@@ -11,6 +11,10 @@
 
 use weft_wire::{TcpFlags, TcpInfo};
 
+/// The most an end sends before the other's first acknowledgment: only that tells the
+/// window scale (RFC 7323 §2.2).
+const UNSCALED_WINDOW: u32 = 65_535;
+
 /// Sequence numbers of one end, in its own numbering for `sent` and in the
 /// other's for `acked`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +79,17 @@ impl Window {
             None if at_end => true,
             None => info.flags.contains(TcpFlags::ACK) && receiver.sent == Some(info.ack),
         }
+    }
+
+    /// Whether a segment with the number `seq` sent by the responder (`reply`) or
+    /// initiator can be on its way: sent, and as far as known not acknowledged
+    /// (RFC 5927 §4.1). Its next number counts, as an acknowledgment alone has it.
+    pub(super) fn has_in_flight(&self, seq: u32, reply: bool) -> bool {
+        let (sender, receiver) = self.pair(reply);
+        sender.sent.is_some_and(|sent| {
+            let oldest = sent.wrapping_sub(UNSCALED_WINDOW);
+            is_between(seq, receiver.acked.unwrap_or(oldest), sent)
+        })
     }
 
     /// With the numbers of a packet sent by the responder (`reply`) or initiator

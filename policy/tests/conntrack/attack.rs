@@ -96,13 +96,17 @@ fn what_is_given_up_follows_the_order() {
     make(&one_way(2), at_secs(2));
     answer(2, at_secs(2));
     make(&one_way(3), at_secs(3));
-    make(&segment(4, TcpFlags::FIN), at_secs(4));
+    make(&segment(4, TcpFlags::SYN), at_secs(4));
+    let (a, b) = port(4);
+    let syn_ack = (TcpFlags::SYN | TcpFlags::ACK, 1, 1, 0);
+    table.lookup(&tcp(b, a, syn_ack), at_secs(4));
+    table.lookup(&segment(4, TcpFlags::FIN), at_secs(4));
     make(&segment(5, TcpFlags::SYN), at_secs(5));
     assert_eq!(count(&table), 16);
 
     // Half-open, closing, one-way, then the least recently used.
     // Does not refresh, unlike a lookup.
-    let is_there = |packet: &Headers| table.related(&packet.flow, NOW).is_some();
+    let is_there = |packet: &Headers| table.related(&quote(packet), NOW).is_some();
     for (step, victim) in [
         segment(5, TcpFlags::SYN),
         segment(4, TcpFlags::FIN),

@@ -1,7 +1,7 @@
 //! Echo by identifier and direction, errors by the packet inside them.
 
-use weft_policy::{Epoch, Lookup, Sighting, Span};
-use weft_wire::{IpProtocol, Transport};
+use weft_policy::{Conntrack, Epoch, Lookup, Sighting, Span};
+use weft_wire::{IpProtocol, TcpFlags, Transport};
 
 use crate::packets::*;
 
@@ -101,9 +101,9 @@ fn an_error_matches_only_the_flow_inside_it() {
     table.create(&udp(a, b), by(4, egress()), RULE, 1).unwrap();
     table.lookup(&udp(b, a), by(5, egress()));
 
-    let sent_by_a = table.related(&udp(a, b).flow, NOW).unwrap();
+    let sent_by_a = table.related(&quote(&udp(a, b)), NOW).unwrap();
     assert_eq!((sent_by_a.reply, sent_by_a.home), (false, Some(4)));
-    let sent_by_b = table.related(&udp(b, a).flow, NOW).unwrap();
+    let sent_by_b = table.related(&quote(&udp(b, a)), NOW).unwrap();
     assert_eq!((sent_by_b.reply, sent_by_b.home), (true, Some(5)));
     assert_eq!(sent_by_a.original, udp(a, b).flow);
     assert_eq!(
@@ -112,14 +112,17 @@ fn an_error_matches_only_the_flow_inside_it() {
     );
 
     for stranger in [
-        udp((host(4), 40_000), b).flow,
-        udp(a, (host(4), 53)).flow,
-        udp((host(2), 40_001), b).flow,
-        udp(a, (host(3), 54)).flow,
-        sctp(a, b).flow,
-        key(IpProtocol(89), (host(2), 0), (host(3), 0)),
+        udp((host(4), 40_000), b),
+        udp(a, (host(4), 53)),
+        udp((host(2), 40_001), b),
+        udp(a, (host(3), 54)),
+        sctp(a, b),
+        packet(
+            key(IpProtocol(89), (host(2), 0), (host(3), 0)),
+            Transport::Other,
+        ),
     ] {
-        assert_eq!(table.related(&stranger, NOW), None, "{stranger}");
+        assert_eq!(table.related(&quote(&stranger), NOW), None, "{stranger:?}");
     }
 }
 
@@ -131,11 +134,13 @@ fn an_error_about_an_echo_names_its_sender() {
         table
             .create(&echo(8, a, b, identifier), egress(), RULE, 1)
             .unwrap();
-        let request = table.related(&echo(8, a, b, identifier).flow, NOW).unwrap();
+        let request = table
+            .related(&quote(&echo(8, a, b, identifier)), NOW)
+            .unwrap();
         assert!(!request.reply);
     }
-    assert!(table.related(&echo(0, b, a, 9).flow, NOW).unwrap().reply);
-    assert_eq!(table.related(&echo(8, b, a, 9).flow, NOW), None);
+    assert!(table.related(&quote(&echo(0, b, a, 9)), NOW).unwrap().reply);
+    assert_eq!(table.related(&quote(&echo(8, b, a, 9)), NOW), None);
 }
 
 #[test]
@@ -144,14 +149,79 @@ fn an_error_keeps_nothing_alive() {
     let packet = udp((host(2), 40_000), (host(3), 53));
     table.create(&packet, egress(), RULE, 1).unwrap();
     let just_before = NOW + Span::from_millis(29_999);
-    assert!(table.related(&packet.flow, just_before).is_some());
+    assert!(table.related(&quote(&packet), just_before).is_some());
     assert!(
         table
-            .related(&packet.flow, NOW + Span::from_secs(30))
+            .related(&quote(&packet), NOW + Span::from_secs(30))
             .is_none()
     );
     assert_eq!(
         table.lookup(&packet, at(egress().side, NOW + Span::from_secs(30))),
         Lookup::New
     );
+}
+
+/// Client at 1,001 of which 901 acknowledged, server at 5,001.
+fn connection() -> Conntrack {
+    let table = table();
+    let (a, b) = ((host(2), 40_000), (host(3), 80));
+    let ack = TcpFlags::ACK;
+    let syn = tcp(a, b, (TcpFlags::SYN, 800, 0, 0));
+    table.create(&syn, egress(), RULE, 1).unwrap();
+    table.lookup(&tcp(b, a, (TcpFlags::SYN | ack, 5_000, 801, 0)), ingress());
+    table.lookup(&tcp(a, b, (ack, 801, 5_001, 200)), egress());
+    table.lookup(&tcp(b, a, (ack, 5_001, 901, 0)), ingress());
+    table
+}
+
+/// RFC 5927 §4.1: who does not see the connection does not know its numbers.
+#[test]
+fn an_error_about_tcp_must_quote_a_number_in_flight() {
+    let (a, b) = ((host(2), 40_000), (host(3), 80));
+    let about = |from, to, seq| quote(&tcp(from, to, (TcpFlags::ACK, seq, 0, 0)));
+    let table = connection();
+    for (seq, is_related) in [
+        (900, false),
+        (901, true),
+        (950, true),
+        (1_000, true),
+        (1_001, true),
+        (1_002, false),
+        (0, false),
+        (u32::MAX, false),
+        (901 + (1 << 31), false),
+    ] {
+        assert_eq!(
+            table.related(&about(a, b, seq), NOW).is_some(),
+            is_related,
+            "{seq}"
+        );
+    }
+    for (seq, is_related) in [(5_000, false), (5_001, true), (5_002, false)] {
+        let related = table.related(&about(b, a, seq), NOW);
+        assert_eq!(
+            related.is_some_and(|related| related.reply),
+            is_related,
+            "{seq}"
+        );
+    }
+}
+
+#[test]
+fn an_error_about_a_syn_quotes_the_syn() {
+    let (a, b) = ((host(2), 40_000), (host(3), 80));
+    let table = table();
+    for (isn, port) in [(1_000, 1), (0, 2), (u32::MAX, 3)] {
+        let syn = tcp((a.0, port), b, (TcpFlags::SYN, isn, 0, 0));
+        table.create(&syn, egress(), RULE, 1).unwrap();
+        assert!(table.related(&quote(&syn), NOW).is_some(), "{isn}");
+        for distance in [2, 1 << 20, 1 << 31, u32::MAX - 65_536] {
+            let stranger = (TcpFlags::SYN, isn.wrapping_add(distance), 0, 0);
+            let about = quote(&tcp((a.0, port), b, stranger));
+            assert_eq!(table.related(&about, NOW), None, "{isn} + {distance}");
+        }
+        // The responder has sent nothing.
+        let about = quote(&tcp(b, (a.0, port), (TcpFlags::ACK, 0, 0, 0)));
+        assert_eq!(table.related(&about, NOW), None);
+    }
 }

@@ -7,7 +7,7 @@ use weft_policy::{
     Conntrack, Direction, Epoch, FlowInfo, FlowState, Lookup, Moment, RuleId, Sighting, Span,
     TcpState, Timeouts,
 };
-use weft_wire::{FlowKey, Headers, IpProtocol, TcpFlags, Transport};
+use weft_wire::{Embedded, FlowKey, Headers, IpProtocol, TcpFlags, Transport};
 
 use crate::packets::*;
 
@@ -25,6 +25,7 @@ enum Op {
     Error {
         flow: u8,
         forth: bool,
+        seq: u32,
     },
     Wait(Span),
     NewTables,
@@ -37,6 +38,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let flags = prop_oneof![
         Just(TcpFlags::SYN),
+        Just(TcpFlags::SYN | TcpFlags::FIN),
+        Just(TcpFlags::SYN | TcpFlags::RST),
         Just(TcpFlags::SYN | TcpFlags::ACK),
         Just(TcpFlags::ACK),
         Just(TcpFlags::FIN | TcpFlags::ACK),
@@ -56,7 +59,8 @@ fn op() -> impl Strategy<Value = Op> {
     );
     prop_oneof![
         40 => packet,
-        4 => (0..24_u8, any::<bool>()).prop_map(|(flow, forth)| Op::Error { flow, forth }),
+        4 => (0..24_u8, any::<bool>(), 0..8_u32)
+            .prop_map(|(flow, forth, seq)| Op::Error { flow, forth, seq }),
         4 => (0..70_u64).prop_map(|secs| Op::Wait(Span::from_secs(secs))),
         1 => Just(Op::Wait(Span::from_secs(86_400))),
         2 => Just(Op::NewTables),
@@ -117,8 +121,12 @@ impl Model {
 
     fn lookup(&mut self, packet: &Headers, at: Sighting) -> Found {
         let Some((flow, reply)) = self.live(&packet.flow, at.now) else {
-            let unasked = matches!(packet.transport, Transport::Icmp { kind: 0, .. });
-            return if unasked {
+            let begins = match packet.transport {
+                Transport::Icmp { kind, .. } => kind == 8,
+                Transport::Tcp(info) => info.flags == TcpFlags::SYN,
+                _ => true,
+            };
+            return if !begins {
                 Found::Untracked
             } else {
                 Found::New
@@ -161,7 +169,7 @@ impl Model {
         let state = match packet.transport {
             Transport::Udp => FlowState::Udp { answered: false },
             Transport::Sctp => FlowState::Sctp { answered: false },
-            Transport::Tcp(info) => FlowState::Tcp(TcpState::first(info.flags)),
+            Transport::Tcp(_) => FlowState::Tcp(TcpState::Opening),
             _ => FlowState::Echo { answered: false },
         };
         let mut flow = Flow {
@@ -363,15 +371,21 @@ impl Walk {
         }
     }
 
-    fn error(&mut self, embedded: &FlowKey) {
+    fn error(&mut self, embedded: &Embedded) {
         let related = self.table.related(embedded, self.now);
         let related = related.map(|found| (found.original, found.reply, found.home));
-        let expected = self.model.live(embedded, self.now).map(|(flow, reply)| {
-            (
-                flow.info.original,
-                reply,
-                flow.info.homes[usize::from(reply)],
-            )
+        let expected = self.model.live(&embedded.flow, self.now);
+        let expected = expected.and_then(|(flow, reply)| {
+            let (sender, receiver) = (usize::from(reply), usize::from(!reply));
+            let is_sent = match (flow.info.state, flow.sent[sender], flow.acked[receiver]) {
+                (FlowState::Tcp(_), None, _) => false,
+                (FlowState::Tcp(_), Some(sent), acked) => {
+                    (acked.unwrap_or(0)..=sent).contains(&embedded.tcp_seq)
+                }
+                _ => true,
+            };
+            let home = flow.info.homes[sender];
+            is_sent.then_some((flow.info.original, reply, home))
         });
         assert_eq!(related, expected);
     }
@@ -389,9 +403,9 @@ impl Walk {
             } => {
                 self.packet(&flow_packet(flow, forth, segment), side, worker);
             }
-            Op::Error { flow, forth } => {
-                let segment = (TcpFlags::ACK, 0, 0, 0);
-                self.error(&flow_packet(flow, forth, segment).flow);
+            Op::Error { flow, forth, seq } => {
+                let segment = (TcpFlags::ACK, seq, 0, 0);
+                self.error(&quote(&flow_packet(flow, forth, segment)));
             }
             Op::Wait(span) => self.now = now + span,
             Op::NewTables => self.epoch = self.epoch.next(),

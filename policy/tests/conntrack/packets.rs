@@ -6,7 +6,7 @@ use weft_policy::{
     Config, Conntrack, Direction, Epoch, Lookup, Moment, RuleId, Sighting, Timeouts,
 };
 use weft_wire::{
-    FlowKey, Fragment, Headers, IpProtocol, IpVersion, Mac, TcpFlags, TcpInfo, Transport,
+    Embedded, FlowKey, Fragment, Headers, IpProtocol, IpVersion, Mac, TcpFlags, TcpInfo, Transport,
 };
 
 pub(crate) const RULE: RuleId = RuleId(7);
@@ -71,6 +71,18 @@ pub(crate) fn tcp(src: (IpAddr, u16), dst: (IpAddr, u16), segment: Segment) -> H
         flags,
     };
     packet(key(IpProtocol::TCP, src, dst), Transport::Tcp(info))
+}
+
+/// What an ICMP error about the packet tells of it.
+pub(crate) fn quote(packet: &Headers) -> Embedded {
+    let tcp_seq = match packet.transport {
+        Transport::Tcp(info) => info.seq,
+        _ => 0,
+    };
+    Embedded {
+        flow: packet.flow,
+        tcp_seq,
+    }
 }
 
 /// An ICMP echo request (type 8) or reply (type 0) over IPv4.

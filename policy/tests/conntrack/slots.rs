@@ -1,7 +1,7 @@
 //! Verdicts, epochs, homes and counts of one flow.
 
-use weft_policy::{Direction, Epoch, Lookup, RuleId, Sighting};
-use weft_wire::Fragment;
+use weft_policy::{Direction, Epoch, FlowState, Lookup, Opening, RuleId, Sighting, Span};
+use weft_wire::{Fragment, Headers, IpProtocol, TcpFlags, Transport};
 
 use crate::packets::*;
 
@@ -290,6 +290,156 @@ fn purges_take_what_they_name() {
     assert_eq!(table.purge_address(host(2)), 20);
     assert_eq!(count(&table), 0);
     assert!(table.is_empty());
+}
+
+/// Whoever gets a purged address next inherits nothing, neither as the end that asked nor as
+/// the one that answered, whoever was charged.
+#[test]
+fn a_purged_address_is_unknown_in_both_directions() {
+    let gone = host(2);
+    let (asked, answered) = (
+        ((gone, 1_000), (host(3), 53)),
+        ((host(4), 1_000), (gone, 53)),
+    );
+    let ack = TcpFlags::ACK;
+    let syn = |(a, b): (_, _)| tcp(a, b, (TcpFlags::SYN, 1, 0, 0));
+    let data = |(a, b): (_, _)| tcp(a, b, (ack, 2, 2, 9));
+    let back = |(a, b): (_, _)| (b, a);
+    let table = table();
+    for ends in [asked, answered] {
+        for (at, owner) in [(egress(), 1), (ingress(), 2)] {
+            table.create(&udp(ends.0, ends.1), at, RULE, owner).unwrap();
+            table.create(&syn(ends), at, RULE, owner).unwrap();
+            table.lookup(&udp(ends.1, ends.0), at);
+        }
+    }
+    table
+        .create(&echo(8, gone, host(3), 7), egress(), RULE, 1)
+        .unwrap();
+    table
+        .create(&echo(8, host(4), gone, 7), ingress(), RULE, 1)
+        .unwrap();
+    let bystander = udp((host(3), 1_000), (host(4), 53));
+    table.create(&bystander, egress(), RULE, 3).unwrap();
+
+    assert_eq!(table.purge_address(gone), 6);
+    for ends in [asked, answered, back(asked), back(answered)] {
+        for at in [egress(), ingress()] {
+            assert_eq!(table.lookup(&udp(ends.0, ends.1), at), Lookup::New);
+            assert_eq!(table.lookup(&syn(ends), at), Lookup::New);
+            assert_eq!(table.lookup(&data(ends), at), Lookup::Untracked);
+        }
+        assert_eq!(table.related(&quote(&udp(ends.0, ends.1)), NOW), None);
+        assert_eq!(table.related(&quote(&syn(ends)), NOW), None);
+    }
+    for (from, to) in [(host(3), gone), (gone, host(4))] {
+        assert_eq!(
+            table.lookup(&echo(0, from, to, 7), ingress()),
+            Lookup::Untracked
+        );
+    }
+    assert_eq!(known(table.lookup(&bystander, egress())), Some(false));
+    assert_eq!((count(&table), table.len_of(3)), (1, 1));
+}
+
+fn opening(packet: &Headers) -> Opening {
+    Opening {
+        flow: packet.flow,
+        transport: packet.transport,
+    }
+}
+
+#[test]
+fn a_later_fragment_passes_by_its_flows_verdict() {
+    let table = table();
+    let (a, b) = ((host(2), 40_000), (host(3), 53));
+    let by = |worker, at: Sighting| Sighting { worker, ..at };
+    let (there, back) = (opening(&udp(a, b)), opening(&udp(b, a)));
+    assert_eq!(table.lookup_later(&there, 60, egress()), Lookup::Untracked);
+    table.create(&udp(a, b), by(4, egress()), RULE, 1).unwrap();
+
+    let found = table.lookup_later(&there, 60, egress());
+    assert!(matches!(
+        found,
+        Lookup::Known {
+            rule: RULE,
+            reply: false,
+            home: None,
+            ..
+        }
+    ));
+    let found = table.lookup_later(&back, 40, ingress());
+    assert!(matches!(
+        found,
+        Lookup::Known {
+            rule: RULE,
+            reply: true,
+            home: Some(4),
+            ..
+        }
+    ));
+    let found = table.lookup_later(&there, 60, ingress());
+    let Lookup::Stale { original, side, .. } = found else {
+        panic!("ingress was never decided");
+    };
+    assert_eq!((original, side), (udp(a, b).flow, Direction::Ingress));
+    let newer = Sighting {
+        epoch: Epoch(2),
+        ..egress()
+    };
+    assert!(matches!(
+        table.lookup_later(&there, 60, newer),
+        Lookup::Stale { .. }
+    ));
+    table.for_each(|flow| {
+        assert_eq!(flow.packets, [3, 1]);
+        assert_eq!(flow.bytes, [LENGTH + 120, 40]);
+        assert_eq!(
+            flow.state,
+            FlowState::Udp { answered: false },
+            "fragments prove nothing"
+        );
+    });
+}
+
+#[test]
+fn a_later_fragment_keeps_nothing_alive() {
+    let table = table();
+    let packet = udp((host(2), 1), (host(3), 2));
+    table.create(&packet, egress(), RULE, 1).unwrap();
+    let later = |secs| at(Direction::Egress, NOW + Span::from_secs(secs));
+    let found = table.lookup_later(&opening(&packet), 60, later(29));
+    assert_eq!(known(found), Some(false));
+    let found = table.lookup_later(&opening(&packet), 60, later(30));
+    assert_eq!(found, Lookup::Untracked);
+}
+
+#[test]
+fn later_fragments_of_an_echo_go_by_its_direction() {
+    let table = table();
+    let (a, b) = (host(2), host(3));
+    for identifier in [0, 9] {
+        let (request, reply) = (echo(8, a, b, identifier), echo(0, b, a, identifier));
+        table.create(&request, egress(), RULE, 1).unwrap();
+        assert_eq!(
+            known(table.lookup_later(&opening(&request), 60, egress())),
+            Some(false)
+        );
+        assert_eq!(
+            known(table.lookup_later(&opening(&reply), 60, ingress())),
+            Some(true)
+        );
+        let back = opening(&echo(8, b, a, identifier));
+        assert_eq!(table.lookup_later(&back, 60, ingress()), Lookup::Untracked);
+    }
+    let error = packet(
+        key(IpProtocol::ICMP, (a, 0), (b, 0)),
+        Transport::Icmp { kind: 3, code: 0 },
+    );
+    assert_eq!(
+        table.lookup_later(&opening(&error), 60, egress()),
+        Lookup::Untracked
+    );
 }
 
 #[test]

@@ -197,16 +197,62 @@ fn data_after_a_wrong_rst_flows_on() {
     assert_eq!(state(&table), TcpState::Established);
 }
 
+/// Kubernetes's kube-network-policies #246: whatever else made an entry would let answers
+/// to it pass.
 #[test]
-fn midstream_is_new_and_half_open_until_answered() {
+fn only_a_syn_alone_makes_an_entry() {
+    for flags in (0..=u8::MAX).map(TcpFlags) {
+        let table = table();
+        let begins = flags.0 & 0x17 == SYN.0;
+        for _ in 0..2 {
+            let packet = tcp(client(), server(), (flags, 1_000, 5_000, 10));
+            let found = table.lookup(&packet, egress());
+            let expected = if begins {
+                Lookup::New
+            } else {
+                Lookup::Untracked
+            };
+            assert_eq!(found, expected, "{flags:?}");
+            if !begins {
+                assert!(table.create(&packet, egress(), RULE, 1).is_err());
+            }
+        }
+        assert_eq!(count(&table), 0, "{flags:?}");
+        assert_eq!(table.stats().created, 0);
+    }
+}
+
+/// The middle of a connection that began before the table did is decided each time,
+/// both ways.
+#[test]
+fn the_middle_of_a_connection_is_never_remembered() {
     let table = table();
-    let middle = tcp(client(), server(), (ACK, 1_000, 5_000, 10));
-    assert_eq!(table.lookup(&middle, egress()), Lookup::New);
-    table.create(&middle, egress(), RULE, 1).unwrap();
-    assert_eq!(state(&table), TcpState::Midstream);
-    answers(&table, (ACK, 5_000, 1_010, 10));
+    for _ in 0..3 {
+        assert_eq!(sends(&table, (ACK, 1_001, 5_001, 10)), Lookup::Untracked);
+        assert_eq!(answers(&table, (ACK, 5_001, 1_011, 10)), Lookup::Untracked);
+        assert_eq!(
+            answers(&table, (SYN_ACK, 5_000, 1_001, 0)),
+            Lookup::Untracked
+        );
+    }
+    assert_eq!(count(&table), 0);
+    assert_eq!(sends(&table, (SYN, 9_000, 0, 0)), Lookup::New);
+}
+
+#[test]
+fn syn_and_fin_together_neither_end_nor_reopen() {
+    let syn_fin = TcpFlags(SYN.0 | TcpFlags::FIN.0);
+    let table = established();
+    sends(&table, (syn_fin, 1_001, 0, 0));
+    answers(&table, (syn_fin, 5_001, 0, 0));
     assert_eq!(state(&table), TcpState::Established);
-    assert!(!is_off_window(sends(&table, (RST, 1_010, 0, 0))));
+    answers(&table, (RST, 5_001, 1_001, 0));
+    for segment in [(syn_fin, 70_000, 0, 0), (TcpFlags(SYN.0 | RST.0), 1, 0, 0)] {
+        assert_eq!(known(sends(&table, segment)), Some(false));
+        assert_eq!(known(answers(&table, segment)), Some(true));
+        assert_eq!(state(&table), TcpState::Reset);
+    }
+    assert_eq!(count(&table), 1);
 }
 
 #[test]

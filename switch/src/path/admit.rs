@@ -5,7 +5,7 @@
 //! what cannot be tracked is decided each time. Only what policy allows is remembered.
 
 use weft_policy::{Direction, Lookup, RuleId, Sighting, Verdict};
-use weft_wire::{FlowKey, Headers, embedded_flow};
+use weft_wire::{FlowKey, Headers, embedded};
 
 use super::Turn;
 use super::denials::Denial;
@@ -86,9 +86,11 @@ impl Turn<'_> {
         frame: &[u8],
         packet: &Headers,
     ) -> Option<Home> {
-        let quoted = embedded_flow(frame, packet)?;
+        let quoted = embedded(frame, packet)?;
         let source = packet.flow.src;
-        if quoted.src != packet.flow.dst || quoted.dst != source && self.tables.is_pods(source) {
+        if quoted.flow.src != packet.flow.dst
+            || quoted.flow.dst != source && self.tables.is_pods(source)
+        {
             return None;
         }
         let about = self.path.conntrack.related(&quoted, self.now)?;

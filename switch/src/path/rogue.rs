@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use weft_policy::Direction;
-use weft_wire::{Fragment, Headers, Transport, embedded_flow, icmp};
+use weft_wire::{Fragment, Headers, Transport, embedded, icmp};
 
 use super::drop::DropReason;
 use super::martian::{self, Kind};
@@ -99,8 +99,8 @@ fn check_icmpv6(kind: u8, fragment: Fragment, direction: Direction) -> Result<()
 /// An error quotes a packet that its receiver sent; anything else tries to borrow another
 /// flow's state.
 fn check_error(frame: &[u8], packet: &Headers) -> Result<(), DropReason> {
-    match embedded_flow(frame, packet) {
-        Some(quoted) if quoted.src != packet.flow.dst => Err(DropReason::ForgedIcmpError),
+    match embedded(frame, packet) {
+        Some(quoted) if quoted.flow.src != packet.flow.dst => Err(DropReason::ForgedIcmpError),
         _ => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use super::{V4_A, V4_B, V6_A, V6_B, ethernet, headers, v4, v6};
 use crate::{
     FlowKey, IpProtocol,
     build::{IpBuilder, TcpSpec, V4, V6},
-    embedded_flow,
+    embedded,
 };
 
 /// An error about a packet of A's comes back to A.
@@ -17,7 +17,7 @@ fn back6() -> IpBuilder<V6> {
 }
 
 fn about(frame: &[u8]) -> Option<FlowKey> {
-    embedded_flow(frame, &headers(frame))
+    embedded(frame, &headers(frame)).map(|embedded| embedded.flow)
 }
 
 fn unreachable4(quote: &[u8]) -> Option<FlowKey> {
@@ -26,6 +26,28 @@ fn unreachable4(quote: &[u8]) -> Option<FlowKey> {
 
 fn unreachable6(quote: &[u8]) -> Option<FlowKey> {
     about(&back6().icmpv6(1, 3, [0; 4], quote))
+}
+
+#[test]
+fn the_sequence_number_is_tcps_only() {
+    let spec = TcpSpec {
+        seq: 0x8123_4567,
+        ..TcpSpec::default()
+    };
+    let cases = [
+        (v4().tcp(spec.clone(), b""), 0x8123_4567),
+        (v4().udp(5000, 53, b"hello"), 0),
+        (v4().icmp_echo_request(9, 1, b"hello"), 0),
+    ];
+    for (original, seq) in cases {
+        let error = back4().icmp(3, 1, [0; 4], &original[14..14 + 28]);
+        let quoted = embedded(&error, &headers(&error)).unwrap();
+        assert_eq!(quoted.tcp_seq, seq, "{}", quoted.flow);
+    }
+    let original = v6().tcp(spec, b"");
+    let error = back6().icmpv6(2, 0, [0, 0, 5, 0], &original[14..14 + 48]);
+    let quoted = embedded(&error, &headers(&error)).unwrap();
+    assert_eq!(quoted.tcp_seq, 0x8123_4567);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Fragment, Headers, IpProtocol, NeighborAdvert, NeighborSolicit, Parsed, Transport, VnetHeader,
     checksum::{self, Sum},
-    embedded_flow, parse,
+    embedded, parse,
 };
 
 /// Calls everything that takes a parsed frame.
@@ -20,7 +20,7 @@ fn exercise(frame: &[u8]) {
         assert_eq!(headers.ip_len(), headers.end - headers.l3);
         assert_eq!(headers.payload_len(), headers.end - headers.l4);
         let _ = (headers.entropy(1), headers.ecn(), headers.flow.to_string());
-        let _ = embedded_flow(frame, &headers);
+        let _ = embedded(frame, &headers);
         let _ = NeighborSolicit::parse(frame, &headers);
         let _ = NeighborAdvert::parse(frame, &headers);
         let _ = checksum::verify_transport(frame, &headers);

@@ -95,7 +95,6 @@ const fn state(state: FlowState) -> &'static str {
     match state {
         FlowState::Tcp(TcpState::Opening) => "opening",
         FlowState::Tcp(TcpState::Answered) => "answered",
-        FlowState::Tcp(TcpState::Midstream) => "midstream",
         FlowState::Tcp(TcpState::Established) => "established",
         FlowState::Tcp(TcpState::FinInitiator | TcpState::FinResponder) => "closing",
         FlowState::Tcp(TcpState::Closed) => "closed",
