@@ -54,7 +54,8 @@ impl PolicySet {
 }
 
 impl Table {
-    /// The table of a cluster without policies: everybody may talk.
+    /// The table of a cluster without policies: everybody may talk who obeys
+    /// [`PolicySetId::UNSELECTED`], the only set it knows.
     #[must_use]
     pub const fn allow_all() -> Self {
         Self { book: None }
@@ -71,13 +72,17 @@ impl Table {
     /// may where `set` is not of this table.
     #[must_use]
     pub fn decide(&self, direction: Direction, set: PolicySetId, key: &FlowKey) -> Verdict {
-        let Some(book) = &self.book else {
-            return Verdict::Allow(RuleId::DEFAULT);
-        };
         // A pod reaches itself, whatever policies say.
         if key.src == key.dst {
             return Verdict::Allow(RuleId::DEFAULT);
         }
+        let Some(book) = &self.book else {
+            return if set == PolicySetId::UNSELECTED {
+                Verdict::Allow(RuleId::DEFAULT)
+            } else {
+                Verdict::Deny(RuleId::DEFAULT)
+            };
+        };
         let gate = match book.sets.get(set.0 as usize).map(|set| set.way(direction)) {
             Some(Way::Gate(gate)) => gate,
             Some(Way::Open) => return Verdict::Allow(RuleId::DEFAULT),
@@ -156,6 +161,8 @@ mod tests {
             let verdict = table.decide(direction, PolicySetId::UNSELECTED, &key);
             assert_eq!(verdict, Verdict::Allow(RuleId::DEFAULT));
             assert!(verdict.is_allowed());
+            let closed = table.decide(direction, PolicySetId::CLOSED, &key);
+            assert_eq!(closed, Verdict::Deny(RuleId::DEFAULT));
         }
     }
 }

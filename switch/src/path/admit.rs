@@ -3,9 +3,10 @@
 //! Joins conntrack's memory with policy's answer: one lookup per packet and port; a
 //! verdict of an older epoch is decided anew, so that a new deny cuts live connections;
 //! what cannot be tracked is decided each time. Only what policy allows is remembered.
+//! Later fragments name no ports and follow their first one.
 
 use weft_policy::{Direction, Lookup, RuleId, Sighting, Verdict};
-use weft_wire::{FlowKey, Headers, embedded};
+use weft_wire::{FlowKey, Fragment, Headers, embedded};
 
 use super::Turn;
 use super::denials::Denial;
@@ -26,39 +27,76 @@ impl Turn<'_> {
         frame: &[u8],
         packet: &Headers,
     ) -> Result<Home, DropReason> {
-        let (epoch, worker) = (self.tables.epoch, self.path.worker);
         let sighting = Sighting {
             side: direction,
-            epoch,
-            worker,
+            epoch: self.tables.epoch,
+            worker: self.path.worker,
             now: self.now,
         };
-        match self.path.conntrack.lookup(packet, sighting) {
-            Lookup::Known { home, .. } => Ok(home),
-            Lookup::Stale {
-                entry,
-                original,
-                side,
-                home,
-                ..
-            } => match self.permit(side, at, &original) {
-                Ok(rule) => {
-                    self.path.conntrack.renew(entry, side, rule, epoch);
-                    Ok(home)
-                }
-                Err(denied) => {
-                    self.path.conntrack.remove(entry);
-                    Err(denied)
-                }
-            },
+        if let Fragment::Later { .. } = packet.fragment {
+            return self.admit_later(sighting, at, packet);
+        }
+        let home = match self.path.conntrack.lookup(packet, sighting) {
+            Lookup::Known { home, .. } => home,
+            stale @ Lookup::Stale { .. } => self.renew(stale, at)?,
             Lookup::New => {
                 let rule = self.permit(direction, at, &packet.flow)?;
                 let owner = at.0.get().into();
                 let entry = self.path.conntrack.create(packet, sighting, rule, owner);
-                entry.map(|_| None).map_err(|_| DropReason::TableFull)
+                entry.map_err(|_| DropReason::TableFull)?;
+                None
             }
-            Lookup::Untracked => self.admit_untracked(direction, at, frame, packet),
+            Lookup::Untracked => self.admit_untracked(direction, at, frame, packet)?,
+        };
+        if let Fragment::First { .. } = packet.fragment {
+            let port = at.0.get().into();
+            self.path
+                .fragments
+                .first(packet, direction, port, self.now)?;
         }
+        Ok(home)
+    }
+
+    /// A later fragment passes where its first one did, while policy still allows their flow.
+    #[cold]
+    fn admit_later(
+        &mut self,
+        sighting: Sighting,
+        at: Place<'_>,
+        packet: &Headers,
+    ) -> Result<Home, DropReason> {
+        let (side, port) = (sighting.side, at.0.get().into());
+        let first = self.path.fragments.later(packet, side, port, self.now)?;
+        let len = packet.ip_len() as u64;
+        match self.path.conntrack.lookup_later(&first, len, sighting) {
+            Lookup::Known { home, .. } => Ok(home),
+            stale @ Lookup::Stale { .. } => self.renew(stale, at),
+            Lookup::New | Lookup::Untracked => self.permit(side, at, &first.flow).map(|_| None),
+        }
+    }
+
+    /// A remembered flow under new tables: what they deny is forgotten.
+    #[cold]
+    fn renew(&mut self, stale: Lookup, at: Place<'_>) -> Result<Home, DropReason> {
+        let Lookup::Stale {
+            entry,
+            original,
+            side,
+            home,
+            ..
+        } = stale
+        else {
+            return Ok(None);
+        };
+        let decided = self.permit(side, at, &original);
+        let conntrack = &self.path.conntrack;
+        match decided {
+            Ok(rule) => conntrack.renew(entry, side, rule, self.tables.epoch),
+            Err(_) => {
+                conntrack.remove(entry);
+            }
+        }
+        decided.map(|_| home)
     }
 
     /// An ICMP error about a remembered flow passes where that flow does; anything else

@@ -4,6 +4,7 @@
 //! `docs/drop-reasons.md` (a test compares them). Reasons are for frames only:
 //! an error of the program is never a drop reason, and success is not one either.
 
+use weft_policy::FragmentError;
 use weft_wire::Malformed;
 
 /// The road on which a reason can occur; directions are the pod's.
@@ -268,6 +269,16 @@ impl From<Malformed> for DropReason {
             Malformed::BadChecksum => Self::BadChecksum,
             Malformed::HeaderChain => Self::BadHeaderChain,
             Malformed::TinyFragment => Self::TinyFragment,
+        }
+    }
+}
+
+impl From<FragmentError> for DropReason {
+    fn from(error: FragmentError) -> Self {
+        match error {
+            FragmentError::NoFirst => Self::FragmentWithoutFirst,
+            FragmentError::Overlap => Self::FragmentOverlap,
+            FragmentError::Full => Self::FragmentTableFull,
         }
     }
 }

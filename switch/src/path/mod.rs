@@ -38,7 +38,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_encap::{Ecn, Lanes};
-use weft_policy::{Conntrack, Moment};
+use weft_policy::{Conntrack, FragmentConfig, Fragments, Moment};
 use weft_wire::Frame;
 
 pub use builder::TablesBuilder;
@@ -83,6 +83,7 @@ pub struct Path {
     lanes: Lanes,
     seed: u64,
     conntrack: Arc<Conntrack>,
+    fragments: Fragments,
     counters: Counters,
     examples: Examples,
     denials: Denials,
@@ -110,12 +111,18 @@ pub struct Turn<'a> {
 impl Path {
     /// A path with counters at zero. All memory it will ever need is allocated here.
     pub fn new(config: PathConfig, conntrack: Arc<Conntrack>) -> Self {
+        let fragments = FragmentConfig {
+            ports: MAX_PORTS,
+            seed: config.seed,
+            ..FragmentConfig::default()
+        };
         Self {
             worker: config.worker,
             workers: config.workers,
             lanes: config.lanes,
             seed: config.seed,
             conntrack,
+            fragments: Fragments::new(fragments),
             counters: Counters::default(),
             examples: Examples::default(),
             denials: Denials::default(),
@@ -149,7 +156,7 @@ impl Path {
         &self.counters
     }
 
-    /// The counters, for drops that the shell decides and for resets.
+    /// The counters, for drops that the shell decides.
     pub const fn counters_mut(&mut self) -> &mut Counters {
         &mut self.counters
     }
@@ -159,20 +166,24 @@ impl Path {
         &self.examples
     }
 
-    /// The examples, for resets.
-    pub const fn examples_mut(&mut self) -> &mut Examples {
-        &mut self.examples
-    }
-
     /// What policy refused, port by port.
     pub const fn denials(&self) -> &Denials {
         &self.denials
     }
 
-    /// The denials, for resets; they go with the counters and examples of drops, and with a
-    /// port's counters.
-    pub const fn denials_mut(&mut self) -> &mut Denials {
-        &mut self.denials
+    /// Forgets counts and examples of drops and denials (`weft drops --reset`).
+    pub fn reset_drops(&mut self) {
+        self.counters.reset_drops();
+        self.examples.reset();
+        self.denials.reset();
+    }
+
+    /// Forgets what was counted and remembered of a port, when its number goes to another
+    /// pod. The port's connections are the node's to forget.
+    pub fn reset_port(&mut self, port: PortId) {
+        self.counters.reset_port(port);
+        self.denials.reset_port(port);
+        self.fragments.purge_port(port.get().into());
     }
 }
 

@@ -139,15 +139,6 @@ fn out_of_pods() -> Vec<(&'static str, Station, Vec<u8>, To)> {
             To::Port(HOST),
         ),
         (
-            "a later fragment",
-            POD,
-            POD.says()
-                .ipv4(POD.v4(), REMOTE.v4())
-                .fragment(9, 64, false)
-                .payload(IpProtocol::UDP, b"rest"),
-            To::Peer(0),
-        ),
-        (
             "behind extension headers",
             POD,
             POD.says()

@@ -343,6 +343,6 @@ fn an_example_says_who_sent_what() {
         (example.len, example.ethernet, example.flow),
         (5, None, None)
     );
-    world.path.examples_mut().reset();
+    world.path.reset_drops();
     assert_eq!(world.path.examples().last(R::UnknownPeer), None);
 }

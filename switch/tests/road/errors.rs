@@ -283,7 +283,13 @@ fn silence_is_kept_about() {
                 .payload(IpProtocol::UDP, b"rest"),
         ),
     ] {
-        let outcome = World::new().pod_sends(POD, &frame);
+        let mut world = World::new();
+        // What a later fragment follows.
+        let ends4 = POD.says().ipv4(POD.v4(), REMOTE.v4());
+        world.pod_sends(POD, &ends4.fragment(7, 0, true).udp(1, 2, &[0; 8]));
+        let ends6 = POD.says().ipv6(POD.v6(), REMOTE.v6());
+        world.pod_sends(POD, &ends6.fragment(7, 0, true).udp(1, 2, &[0; 8]));
+        let outcome = world.pod_sends(POD, &frame);
         assert_eq!(outcome.fate, Fate::Drop(DropReason::TtlExpired), "{name}");
         assert_eq!(
             outcome.delta,

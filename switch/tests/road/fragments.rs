@@ -176,8 +176,13 @@ proptest! {
         let sent = payload(len);
         let builder = POD.says().ipv4(POD.v4(), to.v4()).options(&options);
         // Of a protocol without ports, so that any bytes are a valid payload.
+        let mut world = World::new();
+        if offset > 0 {
+            let first = POD.says().ipv4(POD.v4(), to.v4()).fragment(4711, 0, true);
+            world.pod_sends(POD, &first.payload(IpProtocol::ESP, &[0; 8]));
+        }
         let frame = builder.fragment(4711, offset, more).payload(IpProtocol::ESP, &sent);
-        let outcome = World::new().pod_sends(POD, &frame);
+        let outcome = world.pod_sends(POD, &frame);
         prop_assert!(matches!(outcome.fate, Fate::ToPeer(_)));
         let mut received: Vec<u8> = Vec::new();
         let last = outcome.to_peer.len() - 1;

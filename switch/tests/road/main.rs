@@ -13,12 +13,15 @@
 )]
 #![expect(clippy::too_many_lines, reason = "tables of cases")]
 
+mod cluster;
 mod deliveries;
 mod drops;
 mod errors;
 mod fragments;
 mod gateway;
 mod oracle;
+mod policies;
+mod related;
 mod sweeps;
 mod traces;
 mod world;

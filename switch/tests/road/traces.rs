@@ -347,8 +347,10 @@ pub(crate) fn same_as_the_road(world: &mut World, query: &Query) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
-    fn a_trace_meets_the_fate_of_the_packet(queries in prop::collection::vec(queries(), 1..20)) {
+    fn a_trace_meets_the_fate_of_the_packet(queries in prop::collection::vec(queries(), 1..10)) {
         for query in &queries {
             // The first packet of a flow: nothing is remembered.
             same_as_the_road(&mut World::new(), query);

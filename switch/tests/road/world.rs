@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use weft_encap::{Ecn, Lane, Lanes, Vni};
-use weft_policy::{Config, Conntrack, Epoch, Moment, PolicySetId, Span};
+use weft_policy::{Config, Conntrack, Epoch, Moment, PolicySetId, Span, Table};
 use weft_switch::path::{
     Counters, Datagram, DropReason, Fate, GATEWAY_MAC, Node, Out, Path, PathConfig, Peer,
     PortEntry, PortId, PortKind, Tables, TablesBuilder,
@@ -100,7 +100,7 @@ impl Station {
         build::ethernet(self.mac(), GATEWAY_MAC)
     }
 
-    fn entry(self) -> PortEntry {
+    pub(crate) fn entry(self) -> PortEntry {
         let host = self.port == 0;
         PortEntry {
             kind: if host { PortKind::Host } else { PortKind::Pod },
@@ -256,9 +256,18 @@ fn cidrs(node: u8) -> Vec<weft_switch::path::Cidr> {
 }
 
 pub(crate) fn tables(ports: &[Station]) -> Tables {
-    let mut builder = TablesBuilder::new(node()).epoch(Epoch(1));
-    for station in ports {
-        builder = builder.port(station.id(), station.entry());
+    let entries = ports.iter().map(|station| (station.id(), station.entry()));
+    publish(entries, Table::allow_all(), Epoch(1))
+}
+
+pub(crate) fn publish(
+    ports: impl IntoIterator<Item = (PortId, PortEntry)>,
+    policy: Table,
+    epoch: Epoch,
+) -> Tables {
+    let mut builder = TablesBuilder::new(node()).epoch(epoch).policy(policy);
+    for (id, entry) in ports {
+        builder = builder.port(id, entry);
     }
     for (vtep, mac, number, mtu) in PEERS {
         builder = builder.peer(Peer {

@@ -225,7 +225,7 @@ impl Forwarding {
             let token = Source::Port(port).token();
             registry.register(&mut SourceFd(&queue.as_raw_fd()), token, Interest::READABLE)?;
         }
-        self.path.counters_mut().reset_port(port);
+        self.path.reset_port(port);
         if let Some(slot) = self.ports.get_mut(port.index()) {
             *slot = Some(queues);
         }
@@ -246,8 +246,7 @@ impl Forwarding {
     }
 
     pub(super) fn reset_drops(&mut self) {
-        self.path.counters_mut().reset_drops();
-        self.path.examples_mut().reset();
+        self.path.reset_drops();
     }
 
     pub(super) fn snapshot(&self, epoch: Epoch) -> Snapshot {
