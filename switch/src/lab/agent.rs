@@ -2,7 +2,8 @@
 //!
 //! Owns the agent process: one thread and one poll for the listeners of every namespace. On TCP it
 //! says its name in one line and then echoes until the other side is done; on UDP it answers each
-//! datagram with its name. It holds no state worth keeping: it can be killed at any time.
+//! datagram with its name, on SCTP it refuses every association by its name. It holds no state
+//! worth keeping: it can be killed at any time.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
@@ -19,6 +20,7 @@ use super::error::{LabError, LabResult};
 use super::helper::READY;
 use super::plan::Listen;
 use super::responders::{Responder, Responders};
+use super::sctp;
 use super::yaml;
 
 /// Connections at once; more are closed at the door.
@@ -44,8 +46,20 @@ pub(crate) fn run(state: &Path) -> LabResult<()> {
 }
 
 enum Door {
-    Tcp { listener: TcpListener, who: usize },
-    Udp { socket: UdpSocket, who: usize },
+    Tcp {
+        listener: TcpListener,
+        who: usize,
+    },
+    Udp {
+        socket: UdpSocket,
+        who: usize,
+    },
+    /// A raw socket; but for its protocol it is used as a datagram socket.
+    Sctp {
+        socket: UdpSocket,
+        ipv4: bool,
+        who: usize,
+    },
     Talk(Talk),
 }
 
@@ -84,8 +98,16 @@ impl Agent {
             let all = responder
                 .listen
                 .iter()
+                .filter(|listen| listen.protocol != Protocol::Sctp)
                 .map(|listen| open(*listen, &responder.addresses));
-            all.collect::<io::Result<Vec<_>>>()
+            let mut opened = all.collect::<io::Result<Vec<_>>>()?;
+            let any_sctp = |listen: &Listen| listen.protocol == Protocol::Sctp;
+            if responder.listen.iter().any(any_sctp) {
+                // One for all ports: what a raw socket reads is not told apart by port.
+                let all = responder.addresses.iter().map(|ip| sctp(*ip));
+                opened.push(all.collect::<io::Result<_>>()?);
+            }
+            Ok::<_, io::Error>(opened)
         })?;
         let failed = |e: io::Error| {
             LabError::failed(
@@ -101,6 +123,11 @@ impl Agent {
                 },
                 Opened::Udp(socket) => Door::Udp {
                     socket: UdpSocket::from_std(socket),
+                    who,
+                },
+                Opened::Sctp { socket, ipv4 } => Door::Sctp {
+                    socket: UdpSocket::from_std(socket),
+                    ipv4,
                     who,
                 },
             };
@@ -144,6 +171,10 @@ impl Agent {
                 answer(socket, self.names.get(*who));
                 false
             }
+            Some(Door::Sctp { socket, ipv4, who }) => {
+                refuse(socket, *ipv4, self.names.get(*who));
+                false
+            }
             Some(Door::Talk(talk)) => talk.go_on(),
         };
         if done {
@@ -174,7 +205,9 @@ impl Agent {
 fn register(door: &mut Door, registry: &Registry, token: Token) -> io::Result<()> {
     match door {
         Door::Tcp { listener, .. } => registry.register(listener, token, Interest::READABLE),
-        Door::Udp { socket, .. } => registry.register(socket, token, Interest::READABLE),
+        Door::Udp { socket, .. } | Door::Sctp { socket, .. } => {
+            registry.register(socket, token, Interest::READABLE)
+        }
         Door::Talk(talk) => registry.register(
             &mut talk.stream,
             token,
@@ -245,9 +278,32 @@ fn answer(socket: &UdpSocket, name: Option<&(String, bool)>) {
     }
 }
 
+/// Answers every INIT; on which port does not matter, nothing is ever associated.
+fn refuse(socket: &UdpSocket, ipv4: bool, name: Option<&(String, bool)>) {
+    let mut buffer = [0u8; 2048];
+    let mut errors = 0;
+    while errors < 16 {
+        match socket.recv_from(&mut buffer) {
+            Ok((length, from)) => {
+                let read = buffer.get(..length).unwrap_or_default();
+                if let Some(answer) = sctp::answer(read, ipv4, &greeting(name, from)) {
+                    // A raw socket has no ports of its own.
+                    let _ = socket.send_to(&answer, SocketAddr::new(from.ip(), 0));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(_) => errors += 1,
+        }
+    }
+}
+
 enum Opened {
     Tcp(std::net::TcpListener),
     Udp(std::net::UdpSocket),
+    Sctp {
+        socket: std::net::UdpSocket,
+        ipv4: bool,
+    },
 }
 
 /// TCP listens on all addresses; UDP on each, so that answers come from the one that was asked.
@@ -288,4 +344,24 @@ fn udp(at: SocketAddr) -> io::Result<Opened> {
     socket.set_nonblocking(true)?;
     socket.bind(&at.into())?;
     Ok(Opened::Udp(socket.into()))
+}
+
+fn sctp(address: IpAddr) -> io::Result<Opened> {
+    let at = SocketAddr::new(address, 0);
+    let socket = Socket::new(
+        Domain::for_address(at),
+        Type::RAW,
+        Some(sctp::PROTOCOL.into()),
+    )?;
+    if at.is_ipv6() {
+        socket.set_freebind_v6(true)?;
+    } else {
+        socket.set_freebind_v4(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&at.into())?;
+    Ok(Opened::Sctp {
+        socket: socket.into(),
+        ipv4: at.is_ipv4(),
+    })
 }

@@ -138,12 +138,18 @@ pub(crate) struct ProbeArgs {
 /// What to compare, and where to write it.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
+    /// A file whose `expect:` is checked instead of the lab's own
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
     /// Also write the results as JUnit XML
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
-    /// Time for each answer, seconds
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    /// Time for each answer that is expected, seconds
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     pub(crate) timeout: std::time::Duration,
+    /// How long nothing may come back where `deny` is expected, seconds
+    #[arg(long, value_name = "SECONDS", default_value = "0.25", value_parser = seconds)]
+    pub(crate) silence: std::time::Duration,
     #[command(flatten)]
     pub(crate) lab: LabArg,
     #[command(flatten)]
@@ -209,6 +215,9 @@ pub(crate) struct QuestionArgs {
     /// Address family [default: IPv4 where both ends have it]
     #[arg(long)]
     pub(crate) family: Option<Family>,
+    /// Bytes a UDP or ICMP probe carries; what does not fit a packet goes in fragments
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(..=60_000))]
+    pub(crate) size: Option<u16>,
     /// Time for each answer, seconds
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub(crate) timeout: std::time::Duration,
@@ -287,6 +296,9 @@ mod tests {
             "probe outside default/a --protocol ICMP --timeout 0.5",
             "matrix --port 80 --protocol TCP -o json",
             "check --junit out.xml",
+            "check -f expect.yaml --silence 0.1",
+            "probe default/a default/b --protocol SCTP",
+            "probe default/a default/b --protocol UDP --size 4000",
             "netem node-a --delay 20ms --loss 1%",
             "netem node-a --clear",
         ] {

@@ -125,6 +125,20 @@ pub(crate) fn is_ready(plan: &Plan, node: &Node) -> bool {
         .is_ok_and(|status| status.ready)
 }
 
+/// Returns once the daemon enforces what its files say now.
+pub(crate) fn sync(plan: &Plan, node: &Node) -> LabResult<()> {
+    let synced = connect(plan, node).and_then(|mut client| client.sync());
+    synced.map(|_| ()).map_err(|error| {
+        LabError::failed(
+            format!(
+                "the daemon of {} did not take in its files: {error}",
+                node.name
+            ),
+            format!("weft status --lab {} --node {}", plan.name, node.name),
+        )
+    })
+}
+
 /// A connection to a node's daemon.
 pub(crate) fn connect(plan: &Plan, node: &Node) -> Result<Client, api::ClientError> {
     Client::connect(api::lab_socket(plan.name.as_str(), &node.name))

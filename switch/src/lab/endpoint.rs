@@ -81,7 +81,8 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// What is sent: TCP connects and reads, UDP asks and waits, ICMP is an echo request.
+/// What is sent: TCP connects and reads, UDP asks and waits, SCTP sends the first packet of an
+/// association, ICMP is an echo request.
 #[derive(
     Debug,
     Clone,
@@ -100,6 +101,7 @@ impl fmt::Display for Endpoint {
 pub(crate) enum Protocol {
     Tcp,
     Udp,
+    Sctp,
     Icmp,
 }
 
@@ -108,6 +110,7 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Self::Tcp => "TCP",
             Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
             Self::Icmp => "ICMP",
         })
     }
@@ -120,8 +123,9 @@ impl FromStr for Protocol {
         match text.to_ascii_uppercase().as_str() {
             "TCP" => Ok(Self::Tcp),
             "UDP" => Ok(Self::Udp),
+            "SCTP" => Ok(Self::Sctp),
             "ICMP" => Ok(Self::Icmp),
-            _ => Err(format!("\"{text}\" is none of TCP, UDP, ICMP")),
+            _ => Err(format!("\"{text}\" is none of TCP, UDP, SCTP, ICMP")),
         }
     }
 }

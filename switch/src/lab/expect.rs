@@ -19,6 +19,9 @@ pub(crate) struct Expectation {
     /// Absent: every family that both ends have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) family: Option<Family>,
+    /// Bytes that UDP and ICMP carry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) size: Option<u16>,
 }
 
 /// The line as written.
@@ -31,6 +34,7 @@ pub(crate) struct RawExpectation {
     protocol: Option<String>,
     verdict: Verdict,
     family: Option<Family>,
+    size: Option<u16>,
 }
 
 impl Expectation {
@@ -60,6 +64,7 @@ impl Expectation {
             protocol,
             verdict: raw.verdict,
             family: raw.family,
+            size: raw.size,
         })
     }
 

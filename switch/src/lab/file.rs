@@ -162,6 +162,28 @@ struct RawNode {
     workers: Option<Spanned<u8>>,
 }
 
+/// A file that holds nothing but expectations.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawExpect {
+    expect: Vec<Spanned<RawExpectation>>,
+}
+
+/// Reads and checks `expect:` of a file that has nothing else.
+pub(crate) fn expectations(path: &Path) -> LabResult<Vec<Expectation>> {
+    let raw: RawExpect = yaml::one(path, &yaml::read(path)?)?;
+    let mut check = Check {
+        path,
+        problems: Vec::new(),
+    };
+    let expect = check.expectations(&raw.expect);
+    if check.problems.is_empty() {
+        Ok(expect)
+    } else {
+        Err(LabError::Input(check.problems))
+    }
+}
+
 impl LabFile {
     /// Reads and checks a file.
     pub(crate) fn read(path: &Path) -> LabResult<Self> {

@@ -36,6 +36,7 @@ mod render;
 mod resolve;
 mod responders;
 mod run;
+mod sctp;
 mod select;
 mod status;
 mod subnet;

@@ -189,10 +189,10 @@ impl Plan {
             .as_ref()
             .map_or("", |n| n.value.as_str());
         match object.kind.as_str() {
-            "Pod" if object.spec.host_network == Some(true) => {
-                self.warn(document, "shares its node's network (hostNetwork), which a lab has no use for");
+            // Nothing runs for these, but policies may speak of them.
+            "Pod" if object.spec.host_network == Some(true) || object.status.is_over() => {
+                self.others.push(document.whole.clone());
             }
-            "Pod" if object.status.is_over() => self.warn(document, "is left out: it has ended"),
             "Pod" => return Wanted::new(document).map(Some),
             "Namespace" => {
                 if let Err(message) = name::check_label(name) {

@@ -1,8 +1,10 @@
 //! Does a packet get from here to there, and what answers?
 //!
 //! Owns real connections from inside a namespace: TCP connects and reads the responder's line, UDP
-//! asks and waits, ICMP and ICMPv6 send an echo request. Many at a time on one thread, all within
-//! one time limit. A refusal is an answer: the packet arrived and nothing listens there.
+//! asks and waits, SCTP sends an INIT, ICMP and ICMPv6 an echo request. Many at a time on one
+//! thread. A refusal is an answer: the packet arrived and nothing listens there. Silence proves
+//! something only while others are answered, so who is expected to be silent is waited for until
+//! everybody else has answered.
 
 use std::io::{self, Read as _};
 use std::net::{IpAddr, SocketAddr};
@@ -17,13 +19,16 @@ use weft_sys::netns::Netns;
 use super::echo;
 use super::endpoint::{Protocol, Verdict};
 use super::error::{LabError, LabResult};
+use super::sctp;
 use super::time::Stopwatch;
 
 /// Sockets open at once on one thread.
-const AT_ONCE: usize = 64;
-/// What a UDP probe says.
+const AT_ONCE: usize = 256;
+/// What a UDP probe says; a larger one goes on with zeros.
 const QUESTION: &[u8] = b"weft lab probe\n";
-/// How often UDP and ICMP ask within the time limit.
+/// Payload of an echo request, bytes.
+const ECHO: u16 = 32;
+/// How often UDP, SCTP and ICMP ask within the time limit.
 const TRIES: u32 = 4;
 
 /// Where to and how.
@@ -32,6 +37,10 @@ pub(crate) struct Target {
     pub(crate) address: IpAddr,
     pub(crate) port: u16,
     pub(crate) protocol: Protocol,
+    /// Bytes that a UDP or ICMP probe carries; more than fits a packet goes in fragments.
+    pub(crate) size: Option<u16>,
+    /// How long an answer is waited for; longer while a probe beside it still waits.
+    pub(crate) limit: Duration,
 }
 
 /// What came of it.
@@ -58,17 +67,17 @@ impl Outcome {
     }
 }
 
-/// Tries every target from inside a namespace; each gets `limit`.
-pub(crate) fn run(netns: &Netns, targets: &[Target], limit: Duration) -> LabResult<Vec<Outcome>> {
+/// Tries every target from inside a namespace.
+pub(crate) fn run(netns: &Netns, targets: &[Target]) -> LabResult<Vec<Outcome>> {
     let all = netns.run(|| {
-        let chunks = targets.chunks(AT_ONCE).map(|chunk| batch(chunk, limit));
+        let chunks = targets.chunks(AT_ONCE).map(batch);
         chunks.collect::<io::Result<Vec<_>>>()
     })?;
     let all = all.map_err(|e| LabError::failed(format!("cannot send probes: {e}"), ""))?;
     Ok(all.into_iter().flatten().collect())
 }
 
-fn batch(targets: &[Target], limit: Duration) -> io::Result<Vec<Outcome>> {
+fn batch(targets: &[Target]) -> io::Result<Vec<Outcome>> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(AT_ONCE);
     let watch = Stopwatch::start();
@@ -86,14 +95,8 @@ fn batch(targets: &[Target], limit: Duration) -> io::Result<Vec<Outcome>> {
         }
         attempts.push(attempt);
     }
-    let mut tries = 1;
-    while attempts.iter().any(|a| a.outcome.is_none()) {
-        let Some(left) = watch.left(limit) else { break };
-        let next_try = watch.left(limit * tries / TRIES).unwrap_or(Duration::ZERO);
-        match poll.poll(
-            &mut events,
-            Some(left.min(next_try.max(Duration::from_millis(1)))),
-        ) {
+    while let Some(pause) = next_event(&attempts, watch) {
+        match poll.poll(&mut events, Some(pause.max(Duration::from_millis(1)))) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             other => other?,
         }
@@ -102,12 +105,19 @@ fn batch(targets: &[Target], limit: Duration) -> io::Result<Vec<Outcome>> {
                 attempt.advance(watch);
             }
         }
-        if watch.left(limit * tries / TRIES).is_none() {
-            tries += 1;
-            attempts.iter_mut().for_each(Attempt::ask_again);
+        for attempt in &mut attempts {
+            attempt.ask_again(watch);
         }
     }
-    Ok(attempts.into_iter().map(|a| a.finish(limit)).collect())
+    Ok(attempts.into_iter().map(Attempt::finish).collect())
+}
+
+/// How long until something is to be done without an event; none when all is decided.
+fn next_event(attempts: &[Attempt], watch: Stopwatch) -> Option<Duration> {
+    let open = || attempts.iter().filter(|a| a.outcome.is_none());
+    let left = open().filter_map(|a| watch.left(a.target.limit)).max()?;
+    let tries = open().filter_map(|a| watch.left(a.next_try()));
+    Some(tries.min().map_or(left, |next| next.min(left)))
 }
 
 /// One target being tried.
@@ -116,6 +126,8 @@ struct Attempt {
     socket: Option<Socket>,
     /// Echo identifier, so that attempts do not take each other's replies.
     id: u16,
+    /// How often it has been asked.
+    tries: u32,
     /// When TCP was connected.
     connected: Option<Duration>,
     line: Vec<u8>,
@@ -133,6 +145,7 @@ impl Attempt {
             target,
             socket: None,
             id: u16::try_from(id).unwrap_or(1),
+            tries: 1,
             connected: None,
             line: Vec::new(),
             outcome: None,
@@ -150,16 +163,16 @@ impl Attempt {
         let socket = match self.target.protocol {
             Protocol::Tcp => Socket::new(domain, Type::STREAM, None)?,
             Protocol::Udp => Socket::new(domain, Type::DGRAM, None)?,
+            Protocol::Sctp => Socket::new(domain, Type::RAW, Some(sctp::PROTOCOL.into()))?,
             Protocol::Icmp if domain == Domain::IPV4 => {
                 Socket::new(domain, Type::RAW, Some(IpProto::ICMPV4))?
             }
             Protocol::Icmp => Socket::new(domain, Type::RAW, Some(IpProto::ICMPV6))?,
         };
         socket.set_nonblocking(true)?;
-        let port = if self.target.protocol == Protocol::Icmp {
-            0
-        } else {
-            self.target.port
+        let port = match self.target.protocol {
+            Protocol::Tcp | Protocol::Udp => self.target.port,
+            Protocol::Sctp | Protocol::Icmp => 0,
         };
         let to = SockAddr::from(SocketAddr::new(self.target.address, port));
         match socket.connect(&to) {
@@ -169,20 +182,46 @@ impl Attempt {
         }
     }
 
-    /// Sends the question of UDP and ICMP; what the network answers shows on reading.
+    /// Sends the question of all but TCP; what the network answers shows on reading.
     fn ask(&self) {
         let Some(socket) = self.socket.as_ref().filter(|_| self.outcome.is_none()) else {
             return;
         };
-        let _ = match self.target.protocol {
-            Protocol::Tcp => Ok(0),
-            Protocol::Udp => socket.send(QUESTION),
-            Protocol::Icmp => socket.send(&echo::request(self.target.address, self.id, 1, 32)),
+        let Target { address, port, .. } = self.target;
+        let size = self.target.size;
+        let question = match self.target.protocol {
+            Protocol::Tcp => return,
+            Protocol::Udp => {
+                let mut question = QUESTION.to_vec();
+                question.resize(question.len().max(size.unwrap_or(0).into()), 0);
+                question
+            }
+            Protocol::Sctp => sctp::init(self.source_port(), port, self.tag()),
+            Protocol::Icmp => echo::request(address, self.id, 1, size.unwrap_or(ECHO).into()),
         };
+        let _ = socket.send(&question);
     }
 
-    fn ask_again(&mut self) {
-        self.ask();
+    /// Port and tag of an SCTP probe, which no socket keeps for us.
+    const fn source_port(&self) -> u16 {
+        32_768 + self.id % 16_384
+    }
+
+    fn tag(&self) -> u32 {
+        1 + u32::from(self.id)
+    }
+
+    /// When it is asked once more.
+    fn next_try(&self) -> Duration {
+        self.target.limit * self.tries / TRIES
+    }
+
+    fn ask_again(&mut self, watch: Stopwatch) {
+        let due = self.tries < TRIES && watch.left(self.next_try()).is_none();
+        if due && self.outcome.is_none() {
+            self.tries += 1;
+            self.ask();
+        }
     }
 
     /// Reads what has come.
@@ -235,6 +274,11 @@ impl Attempt {
             Protocol::Icmp => echo::is_reply(self.target.address, self.id, 1, bytes)
                 .then(|| "echo reply".to_owned()),
             Protocol::Udp => Some(first_line(bytes)),
+            Protocol::Sctp => {
+                let ports = (self.source_port(), self.target.port);
+                let ipv4 = self.target.address.is_ipv4();
+                sctp::is_answer(bytes, ipv4, ports, self.tag()).map(|text| first_line(&text))
+            }
             Protocol::Tcp => {
                 self.line.extend_from_slice(bytes);
                 let done = bytes.is_empty() || self.line.contains(&b'\n') || self.line.len() > 512;
@@ -250,12 +294,12 @@ impl Attempt {
     }
 
     fn settle_error(&mut self, error: &io::Error, watch: Stopwatch) {
+        let Target { port, protocol, .. } = self.target;
+        // How a kernel without SCTP answers: the packet arrived all the same.
+        let unknown = matches!(error.raw_os_error(), Some(ENOPROTOOPT | EPROTO));
         let refused = error.kind() == io::ErrorKind::ConnectionRefused;
-        self.outcome = Some(if refused {
-            let answer = format!(
-                "nothing listens on {}/{}",
-                self.target.port, self.target.protocol
-            );
+        self.outcome = Some(if refused || (protocol == Protocol::Sctp && unknown) {
+            let answer = format!("nothing listens on {port}/{protocol}");
             Outcome {
                 verdict: Verdict::Allow,
                 rtt: Some(watch.elapsed()),
@@ -266,7 +310,7 @@ impl Attempt {
         });
     }
 
-    fn finish(self, limit: Duration) -> Outcome {
+    fn finish(self) -> Outcome {
         if let Some(outcome) = self.outcome {
             return outcome;
         }
@@ -278,11 +322,14 @@ impl Attempt {
                 answer,
             };
         }
+        let limit = self.target.limit;
         Outcome::deny(format!("no answer within {limit:?}"))
     }
 }
 
-/// `EINPROGRESS` of Linux, which `std::io::ErrorKind` has no stable name for.
+/// Errors of Linux which `std::io::ErrorKind` has no stable name for.
+const EPROTO: i32 = 71;
+const ENOPROTOOPT: i32 = 92;
 const EINPROGRESS: i32 = 115;
 
 fn first_line(bytes: &[u8]) -> String {

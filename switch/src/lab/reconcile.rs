@@ -42,6 +42,8 @@ pub(crate) enum Step {
     Start(String),
     /// Waits until a daemon that was started is ready.
     Await(String),
+    /// Has a daemon that runs take in its new files; it enforces them when this is done.
+    Sync(String),
     Overlay(String),
     Pod(PodRef),
     Agent,
@@ -67,16 +69,22 @@ pub(crate) fn steps(old: Option<&Plan>, new: &Plan, seen: &Seen) -> Vec<Step> {
             .map(|name| Step::Member(name.to_owned())),
     );
     let mut restarted = BTreeSet::new();
+    let mut told = Vec::new();
     for node in new.nodes_of(NodeKind::Weft) {
-        if missing(&node.name) || !seen.files.contains(&node.name) {
+        let files = missing(&node.name) || !seen.files.contains(&node.name);
+        if files {
             steps.push(Step::Files(node.name.clone()));
         }
         if missing(&node.name) || !seen.daemons.contains(&node.name) {
             restarted.insert(node.name.as_str());
             steps.push(Step::Start(node.name.clone()));
+        } else if files {
+            told.push(Step::Sync(node.name.clone()));
         }
     }
     steps.extend(restarted.iter().map(|name| Step::Await((*name).to_owned())));
+    // Before pods come: a daemon then knows whose policies are theirs.
+    steps.extend(told);
     for node in new.nodes_of(NodeKind::Kernel) {
         if missing(&node.name) || !seen.overlays.contains(&node.name) {
             restarted.insert(node.name.as_str());

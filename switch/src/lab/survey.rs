@@ -24,7 +24,7 @@ use super::resolve::Resolved;
 use super::verdicts::{Checked, Matrix, Pair};
 
 /// Senders at work at the same time.
-const SENDERS: usize = 8;
+const SENDERS: usize = 16;
 
 /// What is asked of every pair.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +33,17 @@ pub(crate) struct Question {
     pub(crate) protocol: Protocol,
     /// Absent: the first family both ends have.
     pub(crate) family: Option<Family>,
+    pub(crate) size: Option<u16>,
     pub(crate) limit: Duration,
+}
+
+/// How long `lab check` waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// For an answer that is expected.
+    pub(crate) answer: Duration,
+    /// For one that is not.
+    pub(crate) silence: Duration,
 }
 
 /// The answer of `lab probe -o json`.
@@ -88,7 +98,7 @@ pub(crate) fn probe(
     question: Question,
 ) -> LabResult<Probed> {
     let (netns, target) = resolve(plan, from, to, question)?;
-    let mut outcomes = probe::run(&Netns::open(&netns)?, &[target], question.limit)?;
+    let mut outcomes = probe::run(&Netns::open(&netns)?, &[target])?;
     let Some(outcome) = outcomes.pop() else {
         return Err(LabError::failed("the probe has no outcome", ""));
     };
@@ -131,6 +141,8 @@ fn resolve(
             address,
             port: question.port,
             protocol: question.protocol,
+            size: question.size,
+            limit: question.limit,
         },
     ))
 }
@@ -161,7 +173,7 @@ pub(crate) fn matrix(plan: &Plan, question: Question) -> LabResult<Matrix> {
             });
         }
     }
-    let mut outcomes = all(&jobs, question.limit)?.into_iter();
+    let mut outcomes = all(&jobs)?.into_iter();
     for pair in pairs.iter_mut().filter(|pair| pair.from != pair.to) {
         pair.verdict = outcomes
             .next()
@@ -175,22 +187,30 @@ pub(crate) fn matrix(plan: &Plan, question: Question) -> LabResult<Matrix> {
 }
 
 /// Every expectation, in every family it means.
-pub(crate) fn check(plan: &Plan, limit: Duration) -> LabResult<Vec<Checked>> {
+pub(crate) fn check(
+    plan: &Plan,
+    expect: &[Expectation],
+    limits: Limits,
+) -> LabResult<Vec<Checked>> {
     let mut jobs = Vec::new();
     let mut owners = Vec::new();
-    for (index, one) in plan.expect.iter().enumerate() {
+    for (index, one) in expect.iter().enumerate() {
         for family in families(plan, one)? {
             let question = Question {
                 port: one.port,
                 protocol: one.protocol,
                 family: Some(family),
-                limit,
+                size: one.size,
+                limit: match one.verdict {
+                    Verdict::Allow => limits.answer,
+                    Verdict::Deny => limits.silence,
+                },
             };
             jobs.push(resolve(plan, &one.from, &one.to, question)?);
             owners.push((index, family));
         }
     }
-    let outcomes = all(&jobs, limit)?;
+    let outcomes = all(&jobs)?;
     let mut seen: BTreeMap<usize, Vec<(Family, Outcome)>> = BTreeMap::new();
     for ((index, family), outcome) in owners.into_iter().zip(outcomes) {
         seen.entry(index).or_default().push((family, outcome));
@@ -198,7 +218,7 @@ pub(crate) fn check(plan: &Plan, limit: Duration) -> LabResult<Vec<Checked>> {
     let judge = |(index, one): (usize, &Expectation)| {
         judge(one, seen.get(&index).map_or(&[], Vec::as_slice))
     };
-    Ok(plan.expect.iter().enumerate().map(judge).collect())
+    Ok(expect.iter().enumerate().map(judge).collect())
 }
 
 fn families(plan: &Plan, one: &Expectation) -> LabResult<Vec<Family>> {
@@ -244,11 +264,13 @@ fn judge(one: &Expectation, outcomes: &[(Family, Outcome)]) -> Checked {
 }
 
 /// Outcomes in the order of the jobs.
-fn all(jobs: &[(String, Target)], limit: Duration) -> LabResult<Vec<Outcome>> {
+fn all(jobs: &[(String, Target)]) -> LabResult<Vec<Outcome>> {
     let mut by_sender: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, (netns, _)) in jobs.iter().enumerate() {
         by_sender.entry(netns).or_default().push(index);
     }
+    // A socket per probe may be more than a shell's limit.
+    weft_sys::limits::raise_open_files()?;
     let progress = Progress::start(by_sender.len());
     let work = Mutex::new(by_sender.into_iter());
     let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -259,7 +281,7 @@ fn all(jobs: &[(String, Target)], limit: Duration) -> LabResult<Vec<Outcome>> {
             .filter_map(|i| jobs.get(*i))
             .map(|job| job.1)
             .collect();
-        let outcomes = probe::run(&Netns::open(netns)?, &targets, limit)?;
+        let outcomes = probe::run(&Netns::open(netns)?, &targets)?;
         let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
         results.extend(indices.iter().copied().zip(outcomes));
         Ok(())

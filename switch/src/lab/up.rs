@@ -4,8 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::daemon;
 use super::down;
 use super::error::{LabError, LabResult};
+use super::file::NodeKind;
 use super::name::LabName;
 use super::observe;
 use super::plan::Plan;
@@ -143,6 +145,10 @@ fn reconcile(
         interrupt,
     };
     if steps.is_empty() {
+        // The files fit; an interrupted command may not have waited for the daemons.
+        for node in work.plan.nodes_of(NodeKind::Weft) {
+            daemon::sync(&work.plan, node)?;
+        }
         let steps = work.finish()?;
         return Ok(Done {
             record: work.record,

@@ -11,7 +11,7 @@ use super::demo;
 use super::down;
 use super::endpoint::{PodRef, Verdict};
 use super::error::{LabError, LabResult};
-use super::file::{LabFile, ManifestPath, NodeKind};
+use super::file::{self, LabFile, ManifestPath, NodeKind};
 use super::manifest;
 use super::name::{self, LabName};
 use super::observe;
@@ -19,7 +19,7 @@ use super::plan::Plan;
 use super::record::{self, Lock, Record};
 use super::relay::{self, Faults};
 use super::status::Status;
-use super::survey::{self, Question};
+use super::survey::{self, Limits, Question};
 use super::time::{Interrupt, Stopwatch};
 use super::up::{self, Done};
 use super::verdicts;
@@ -122,6 +122,7 @@ const fn question_of(args: &QuestionArgs) -> Question {
         port: args.port,
         protocol: args.protocol,
         family: args.family,
+        size: args.size,
         limit: args.timeout,
     }
 }
@@ -271,14 +272,23 @@ fn status(lab: Option<&str>, form: Output) -> LabResult<ExitCode> {
 
 fn check(args: &CheckArgs) -> LabResult<ExitCode> {
     let record = select::record(args.lab.name.as_deref())?;
-    if record.plan.expect.is_empty() {
+    let expect = match &args.file {
+        Some(file) => file::expectations(file)?,
+        None => record.plan.expect.clone(),
+    };
+    if expect.is_empty() {
+        let file = args.file.as_ref().unwrap_or(&record.file);
         eprintln!(
             "lab {} expects nothing; add expect: to {}",
             record.plan.name,
-            record.file.display()
+            file.display()
         );
     }
-    let checked = survey::check(&record.plan, args.timeout)?;
+    let limits = Limits {
+        answer: args.timeout,
+        silence: args.silence,
+    };
+    let checked = survey::check(&record.plan, &expect, limits)?;
     let good = checked.iter().filter(|one| one.holds()).count();
     if let Some(path) = &args.junit {
         let xml = verdicts::junit(record.plan.name.as_str(), &checked);

@@ -184,6 +184,7 @@ mod tests {
             protocol: Protocol::Tcp,
             verdict: Verdict::Deny,
             family: None,
+            size: None,
         };
         let good = Checked {
             expectation: expectation.clone(),

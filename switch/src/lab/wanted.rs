@@ -105,7 +105,7 @@ fn addresses(document: &Document) -> Result<Vec<(IpAddr, u64)>, Problem> {
     Ok(addresses)
 }
 
-/// Ports of all containers; the responder speaks TCP and UDP.
+/// Ports of all containers.
 fn listen(document: &Document) -> Result<Vec<Listen>, Problem> {
     let mut all = Vec::new();
     for port in document
@@ -121,27 +121,24 @@ fn listen(document: &Document) -> Result<Vec<Listen>, Problem> {
             let problem = document.place.problem(line, "0 is not a port", next);
             return Err(problem.field("spec.containers.ports.containerPort"));
         }
-        if let Some(protocol) = protocol(document, port)? {
-            all.push(Listen {
-                port: port.container_port.value,
-                protocol,
-            });
-        }
+        all.push(Listen {
+            port: port.container_port.value,
+            protocol: protocol(document, port)?,
+        });
     }
     all.sort();
     all.dedup();
     Ok(all)
 }
 
-/// The protocol of a port; nothing answers on SCTP ports, which the lab's own probes do not speak.
-fn protocol(document: &Document, port: &ContainerPort) -> Result<Option<Protocol>, Problem> {
+fn protocol(document: &Document, port: &ContainerPort) -> Result<Protocol, Problem> {
     let Some(text) = &port.protocol else {
-        return Ok(Some(Protocol::Tcp));
+        return Ok(Protocol::Tcp);
     };
     match text.value.as_str() {
-        "TCP" => Ok(Some(Protocol::Tcp)),
-        "UDP" => Ok(Some(Protocol::Udp)),
-        "SCTP" => Ok(None),
+        "TCP" => Ok(Protocol::Tcp),
+        "UDP" => Ok(Protocol::Udp),
+        "SCTP" => Ok(Protocol::Sctp),
         other => {
             let message = format!("\"{other}\" is none of TCP, UDP, SCTP");
             let problem =

@@ -59,6 +59,7 @@ impl Work<'_> {
                     daemon::wait_ready(&self.plan, node, id, self.interrupt)
                 })
             }
+            Step::Sync(name) => daemon::sync(&self.plan, self.node(name)?),
             Step::Overlay(name) => {
                 let node = self.node(name)?;
                 let netns = Netns::open(&node.member.netns)?;
@@ -201,6 +202,7 @@ pub(crate) fn describe(step: &Step) -> String {
         Step::Files(name) => format!("write the files of {name}"),
         Step::Start(name) => format!("start the daemon of {name}"),
         Step::Await(name) => format!("wait for the daemon of {name}"),
+        Step::Sync(name) => format!("have {name} take in its files"),
         Step::Overlay(name) => format!("set up the VXLAN device of {name}"),
         Step::Pod(pod) => format!("attach pod {pod}"),
         Step::Agent => "start the responders".to_owned(),

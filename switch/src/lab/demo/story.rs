@@ -161,12 +161,12 @@ fn ping(plan: &Plan, from: &str, to: &str, family: Family) -> Shown {
         address,
         port: 0,
         protocol: Protocol::Icmp,
+        size: None,
+        limit: LIMIT,
     };
     let mut times = Vec::new();
     for _ in 0..PINGS {
-        let outcome = probe::run(&netns, &[target], LIMIT)
-            .map_err(|e| broken(&e))?
-            .pop();
+        let outcome = probe::run(&netns, &[target]).map_err(|e| broken(&e))?.pop();
         match outcome.map(|o| (o.rtt, o.answer)) {
             Some((Some(rtt), _)) => times.push(rtt),
             Some((None, why)) => return Err((format!("ping {address}: {why}"), look_at(plan, to))),
@@ -183,6 +183,7 @@ fn everybody(plan: &Plan, protocol: Protocol, family: Family) -> Shown {
         port: 80,
         protocol,
         family: Some(family),
+        size: None,
         limit: LIMIT,
     };
     let matrix = survey::matrix(plan, question).map_err(|e| broken(&e))?;
@@ -220,10 +221,10 @@ fn outside(plan: &Plan, from: &str, family: Family) -> Shown {
         address,
         port: 80,
         protocol: Protocol::Tcp,
+        size: None,
+        limit: LIMIT,
     };
-    let outcome = probe::run(&netns, &[target], LIMIT)
-        .map_err(|e| broken(&e))?
-        .pop();
+    let outcome = probe::run(&netns, &[target]).map_err(|e| broken(&e))?.pop();
     let Some(outcome) = outcome.filter(|o| o.allowed()) else {
         return Err((format!("TCP to {address}: no answer"), look_at(plan, from)));
     };

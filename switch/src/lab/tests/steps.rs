@@ -103,6 +103,8 @@ fn removed_and_moved_pods_go_first() {
             Step::RemovePod("default/a".parse().unwrap()),
             one(Step::Files, "node-a"),
             one(Step::Files, "node-b"),
+            one(Step::Sync, "node-a"),
+            one(Step::Sync, "node-b"),
             pod("default/a"),
             Step::Agent,
         ]
