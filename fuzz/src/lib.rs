@@ -16,6 +16,7 @@ pub mod doors;
 pub mod headers;
 pub mod node;
 mod oracle;
+pub mod policy;
 pub mod seeds;
 pub mod vxlan;
 
@@ -26,11 +27,12 @@ use std::{env, fs};
 pub type Harness = fn(&[u8]);
 
 /// Every target by the name of its file in `fuzz_targets/`.
-pub const TARGETS: [(&str, Harness); 6] = [
+pub const TARGETS: [(&str, Harness); 7] = [
     ("differential", differential::run),
     ("doors", doors::sequence),
     ("headers", headers::run),
     ("pod_door", doors::pod_door),
+    ("policy", policy::run),
     ("tunnel_door", doors::tunnel_door),
     ("vxlan", vxlan::run),
 ];

@@ -25,6 +25,7 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("doors", scenarios()),
         ("headers", frames()),
         ("pod_door", behind(0x01, frames())),
+        ("policy", clusters()),
         ("tunnel_door", behind(0x00, payloads())),
         ("vxlan", payloads()),
     ]
@@ -52,6 +53,15 @@ fn scenarios() -> Vec<Seed> {
         ("choices-1", choices(1)),
         ("choices-2", choices(2)),
         ("choices-3", choices(3)),
+    ]
+}
+
+/// Enough bytes for whole clusters.
+fn clusters() -> Vec<Seed> {
+    vec![
+        ("random-1", crate::policy::random(1)),
+        ("random-2", crate::policy::random(2)),
+        ("random-3", crate::policy::random(3)),
     ]
 }
 

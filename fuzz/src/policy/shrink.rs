@@ -1,0 +1,189 @@
+//! What is the least that shows a difference? For people who read the panic.
+
+use std::sync::Arc;
+
+use weft_policy::Change;
+use weft_policy::model::{Isolation, Peer, Peers, Pod, Policy, Ports, Selector};
+
+use super::judge;
+use super::scenario::Step;
+
+/// As few steps as still show a difference, each as small as it gets.
+#[must_use]
+pub fn fewest(mut steps: Vec<Step>) -> Vec<Step> {
+    loop {
+        let before = steps.clone();
+        let mut index = steps.len();
+        while index > 0 {
+            index -= 1;
+            let mut fewer = steps.clone();
+            fewer.remove(index);
+            keep_if_wrong(&mut steps, fewer);
+        }
+        for index in 0..steps.len() {
+            for smaller in smaller(&steps[index]) {
+                let mut changed = steps.clone();
+                changed[index] = smaller;
+                keep_if_wrong(&mut steps, changed);
+            }
+        }
+        if steps == before {
+            return steps;
+        }
+    }
+}
+
+fn keep_if_wrong(steps: &mut Vec<Step>, candidate: Vec<Step>) {
+    if judge(&candidate).is_err() {
+        *steps = candidate;
+    }
+}
+
+fn smaller(step: &Step) -> Vec<Step> {
+    match step {
+        Step::Change(Change::Pod(pod)) => {
+            let change = |pod| Step::Change(Change::Pod(Arc::new(pod)));
+            smaller_pods(pod).into_iter().map(change).collect()
+        }
+        Step::Change(Change::Policy(policy)) => {
+            let change = |policy| Step::Change(Change::Policy(Arc::new(policy)));
+            smaller_policies(policy).into_iter().map(change).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn smaller_pods(pod: &Pod) -> Vec<Pod> {
+    let mut pods = Vec::new();
+    for key in pod.labels.keys() {
+        let mut smaller = pod.clone();
+        smaller.labels.remove(key);
+        pods.push(smaller);
+    }
+    for index in 0..pod.addresses.len() {
+        let mut smaller = pod.clone();
+        smaller.addresses.remove(index);
+        pods.push(smaller);
+    }
+    for index in 0..pod.ports.len() {
+        let mut smaller = pod.clone();
+        smaller.ports.remove(index);
+        pods.push(smaller);
+    }
+    pods
+}
+
+fn smaller_policies(policy: &Policy) -> Vec<Policy> {
+    let mut policies = Vec::new();
+    for pods in smaller_selectors(&policy.pods) {
+        policies.push(Policy {
+            pods,
+            ..policy.clone()
+        });
+    }
+    for ingress in smaller_isolations(&policy.ingress) {
+        policies.push(Policy {
+            ingress,
+            ..policy.clone()
+        });
+    }
+    for egress in smaller_isolations(&policy.egress) {
+        policies.push(Policy {
+            egress,
+            ..policy.clone()
+        });
+    }
+    policies
+}
+
+fn smaller_isolations(isolation: &Isolation) -> Vec<Isolation> {
+    let Isolation::Only(rules) = isolation else {
+        return Vec::new();
+    };
+    let mut isolations = vec![Isolation::None];
+    for (index, rule) in rules.iter().enumerate() {
+        let mut fewer = rules.clone();
+        fewer.remove(index);
+        isolations.push(Isolation::Only(fewer));
+        for peers in smaller_peers(&rule.peers) {
+            let mut rules = rules.clone();
+            rules[index].peers = peers;
+            isolations.push(Isolation::Only(rules));
+        }
+        for ports in smaller_ports(&rule.ports) {
+            let mut rules = rules.clone();
+            rules[index].ports = ports;
+            isolations.push(Isolation::Only(rules));
+        }
+    }
+    isolations
+}
+
+fn smaller_ports(ports: &Ports) -> Vec<Ports> {
+    let Ports::Of(items) = ports else {
+        return Vec::new();
+    };
+    let mut all = vec![Ports::Any];
+    all.extend(without_one(items).into_iter().map(Ports::Of));
+    all
+}
+
+fn smaller_peers(peers: &Peers) -> Vec<Peers> {
+    let Peers::Of(items) = peers else {
+        return Vec::new();
+    };
+    let mut all = vec![Peers::Any];
+    all.extend(without_one(items).into_iter().map(Peers::Of));
+    for (index, item) in items.iter().enumerate() {
+        let mut replace = |peer| {
+            let mut items = items.clone();
+            items[index] = peer;
+            all.push(Peers::Of(items));
+        };
+        match item {
+            Peer::Pods { namespaces, pods } => {
+                for pods in smaller_selectors(pods) {
+                    replace(Peer::Pods {
+                        namespaces: namespaces.clone(),
+                        pods,
+                    });
+                }
+            }
+            Peer::Block { cidr, except } => {
+                for hole in 0..except.len() {
+                    let mut except = except.clone();
+                    except.remove(hole);
+                    replace(Peer::Block {
+                        cidr: *cidr,
+                        except,
+                    });
+                }
+            }
+        }
+    }
+    all
+}
+
+fn smaller_selectors(selector: &Selector) -> Vec<Selector> {
+    (0..selector.requirements.len())
+        .map(|index| {
+            let mut smaller = selector.clone();
+            smaller.requirements.remove(index);
+            smaller
+        })
+        .collect()
+}
+
+/// Every list that lacks one item and is not empty.
+fn without_one<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
+    if items.len() < 2 {
+        return Vec::new();
+    }
+    (0..items.len())
+        .map(|index| {
+            let mut fewer = items.to_vec();
+            fewer.remove(index);
+            fewer
+        })
+        .collect()
+}

@@ -1,0 +1,56 @@
+//! Do the tables agree with the oracle on many random clusters, and would a table that follows a
+//! wrong reading of the specification be found out?
+//!
+//! The long run is `cargo run --release -p weft-fuzz --example policy-compare -- --triples N`.
+
+use arbitrary::Unstructured;
+use weft_fuzz::policy::court::Court;
+use weft_fuzz::policy::jury::Jury;
+use weft_fuzz::policy::{random, run, scenario};
+
+/// Clusters with policies and a packet.
+const TRIPLES: usize = 200_000;
+
+#[test]
+fn random_clusters_agree_with_the_oracle() {
+    let mut triples = 0;
+    for seed in 0.. {
+        let bytes = random(seed);
+        let steps = scenario::draw(&mut Unstructured::new(&bytes));
+        let mut court = Court::new(seed);
+        for step in &steps {
+            match court.take(step) {
+                Ok(answer) => triples += usize::from(answer.is_some()),
+                Err(_) => run(&bytes),
+            }
+        }
+        if triples >= TRIPLES {
+            break;
+        }
+    }
+}
+
+#[test]
+fn every_misreading_is_found_out() {
+    let mut jury = Jury::default();
+    for seed in 0..2_000 {
+        let bytes = random(seed);
+        let mut court = Court::new(seed);
+        jury.forget();
+        for step in scenario::draw(&mut Unstructured::new(&bytes)) {
+            let Ok(answer) = court.take(&step) else {
+                return run(&bytes);
+            };
+            jury.take(&court, &step, answer);
+        }
+        if seed > 100 && jury.differences().all(|(_, differences)| differences > 0) {
+            break;
+        }
+    }
+    let unnoticed: Vec<&str> = jury
+        .differences()
+        .filter(|(_, differences)| *differences == 0)
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(unnoticed, Vec::<&str>::new());
+}
