@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use arbitrary::Unstructured;
-use weft_policy::model::{Peer, Peers, PortRange, Ports, Protocol, Rule};
+use weft_policy::model::{NamedPort, Peer, Peers, PortRange, Ports, Protocol, Rule};
 use weft_policy::{Cidr, Cluster, Question};
 
 use super::things::{self, OUTSIDE, PODS, below, chance, one};
@@ -62,7 +62,7 @@ impl Edges {
 
     /// A question about a pod that is there and any address of its family, one of the two the
     /// sender; none while no pod has an address.
-    pub fn question(&self, u: &mut Unstructured<'_>) -> Option<Question> {
+    pub fn question(&self, u: &mut Unstructured<'_>, cluster: &Cluster) -> Option<Question> {
         if self.pods.is_empty() {
             return None;
         }
@@ -72,26 +72,26 @@ impl Edges {
         } else {
             &self.addresses
         };
-        let start = usize::from(below(u, u8::MAX));
-        let others = others.iter().cycle().skip(start).take(others.len());
-        let other = *others
-            .copied()
-            .collect::<Vec<_>>()
-            .iter()
-            .find(|other| other.is_ipv4() == pod.is_ipv4())?;
+        let start = below(u, u8::MAX).into();
+        let mut others = others.iter().cycle().skip(start).take(others.len());
+        let other = *others.find(|other| other.is_ipv4() == pod.is_ipv4())?;
         let (from, to) = if chance(u, 8) {
             (pod, other)
         } else {
             (other, pod)
         };
-        let protocol = match below(u, 8) {
-            0 => None,
-            1 | 2 => Some(Protocol::Udp),
-            3 => Some(Protocol::Sctp),
-            _ => Some(Protocol::Tcp),
+        let named: Vec<NamedPort> = match cluster.pod_at(to) {
+            Some(pod) if chance(u, 4) => pod.ports.clone(),
+            _ => Vec::new(),
         };
-        let port = one(u, &self.ports);
-        let port = match below(u, 4) {
+        let (protocol, port) = if named.is_empty() {
+            (protocol(u), one(u, &self.ports))
+        } else {
+            let end = u8::try_from(named.len()).unwrap_or(u8::MAX);
+            let named = &named[usize::from(below(u, end))];
+            (Some(named.protocol), named.port)
+        };
+        let port = match below(u, 8) {
             0 => port.wrapping_add(1),
             1 => port.wrapping_sub(1),
             _ => port,
@@ -102,6 +102,15 @@ impl Edges {
             protocol,
             port,
         })
+    }
+}
+
+fn protocol(u: &mut Unstructured<'_>) -> Option<Protocol> {
+    match below(u, 8) {
+        0 => None,
+        1 | 2 => Some(Protocol::Udp),
+        3 => Some(Protocol::Sctp),
+        _ => Some(Protocol::Tcp),
     }
 }
 

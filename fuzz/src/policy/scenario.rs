@@ -32,7 +32,7 @@ pub enum Step {
 pub fn draw(u: &mut Unstructured<'_>) -> Vec<Step> {
     let mut draw = Draw::default();
     draw.beginning(u);
-    let mut rounds = below(u, 6);
+    let mut rounds = below(u, 10);
     draw.publish_and_ask(u, 24);
     while rounds > 0 {
         for _ in 0..=below(u, 2) {
@@ -56,8 +56,8 @@ struct Draw {
 impl Draw {
     fn beginning(&mut self, u: &mut Unstructured<'_>) {
         let namespaces = 1 + below(u, 4);
-        let pods = below(u, PODS + 1);
-        let policies = below(u, POLICIES + 1);
+        let pods = below(u, PODS + 1).max(below(u, PODS + 1));
+        let policies = below(u, POLICIES + 1).max(below(u, POLICIES + 1));
         let mut order = [0, 1, 2, 3];
         order.rotate_left(below(u, 4).into());
         if chance(u, 8) {
@@ -146,7 +146,7 @@ impl Draw {
     fn ask(&mut self, u: &mut Unstructured<'_>, questions: usize) {
         let edges = Edges::of(&self.cluster);
         let questions = (0..questions).map_while(|_| {
-            let question = edges.question(u);
+            let question = edges.question(u, &self.cluster);
             question.filter(|_| !u.is_empty())
         });
         self.steps.extend(questions.map(Step::Ask));

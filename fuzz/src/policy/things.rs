@@ -20,6 +20,10 @@ pub const PODS: u8 = 12;
 pub const POLICIES: u8 = 8;
 /// Every port number that is written somewhere.
 pub const NUMBERS: [u16; 8] = [1, 53, 80, 81, 443, 8080, 8081, 65_535];
+/// Where each pod lives; some namespaces are fuller than others.
+const HOMES: [usize; PODS as usize] = [1, 1, 2, 1, 2, 3, 1, 2, 1, 3, 0, 2];
+/// Where each policy lives.
+const OFFICES: [usize; POLICIES as usize] = [1, 2, 1, 3, 1, 2, 0, 1];
 const KEYS: [&str; 3] = ["app", "team", "tier"];
 const VALUES: [&str; 3] = ["a", "b", "c"];
 const PORT_NAMES: [&str; 3] = ["dns", "metrics", "web"];
@@ -84,14 +88,14 @@ pub fn addresses_of(index: u8) -> [IpAddr; 2] {
 /// The name of pod `index`. Where it lives is part of the index, so that a pod cannot move.
 #[must_use]
 pub fn pod_name(index: u8) -> ObjectName {
-    let namespace = NAMESPACES[usize::from(index * 5 % 7) % NAMESPACES.len()];
+    let namespace = NAMESPACES[HOMES[usize::from(index)]];
     ObjectName::new(namespace, format!("p{index}"))
 }
 
-/// The name of policy `index`; every namespace has two.
+/// The name of policy `index`.
 #[must_use]
 pub fn policy_name(index: u8) -> ObjectName {
-    let namespace = NAMESPACES[usize::from(index) % NAMESPACES.len()];
+    let namespace = NAMESPACES[OFFICES[usize::from(index)]];
     ObjectName::new(namespace, format!("n{index}"))
 }
 
