@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use weft_policy::model::{ObjectName, Protocol};
 use weft_policy::oracle::{self, Literal, Reading};
 use weft_policy::{
-    Change, Cluster, Direction, Engine, Explanation, Question, RuleId, RuleName, Table, Verdict,
-    explain,
+    Change, Cluster, Direction, Engine, Explanation, PolicySetId, Question, RuleId, RuleName,
+    Table, Verdict, explain,
 };
 use weft_wire::{FlowKey, IpProtocol};
 
@@ -61,7 +61,8 @@ pub struct Court {
 #[derive(Clone, Debug, Default)]
 struct Known {
     cluster: Cluster,
-    enforced: BTreeSet<ObjectName>,
+    /// Pods of this node, and their sets as of the last publication.
+    enforced: BTreeMap<ObjectName, PolicySetId>,
     closed: bool,
 }
 
@@ -109,7 +110,8 @@ impl Court {
                 self.engine.apply(change.clone());
             }
             Step::Enforce(pod) => {
-                self.known.enforced.insert(pod.clone());
+                let enforced = &mut self.known.enforced;
+                enforced.insert(pod.clone(), PolicySetId::UNSELECTED);
                 self.engine.enforce(pod);
             }
             Step::Release(pod) => {
@@ -123,6 +125,9 @@ impl Court {
             Step::Publish => {
                 self.table = self.engine.table();
                 self.published = self.known.clone();
+                for (name, set) in &mut self.published.enforced {
+                    *set = self.engine.set_of(name);
+                }
                 self.sets()?;
             }
             Step::Ask(question) => return self.ask(question),
@@ -139,13 +144,12 @@ impl Court {
         self.numbers
             .retain(|name, _| !self.touched.contains(&name.policy));
         self.touched.clear();
-        for name in &self.published.enforced {
+        for (name, &set) in &self.published.enforced {
             for direction in [Direction::Egress, Direction::Ingress] {
                 if self.published.closed || !cluster.pods.contains_key(name) {
-                    self.closed(name, direction)?;
+                    self.closed(name, direction, set)?;
                     continue;
                 }
-                let set = self.engine.set_of(name);
                 let isolating: Vec<ObjectName> = cluster
                     .policies
                     .values()
@@ -166,7 +170,12 @@ impl Court {
 
     /// A pod that is not known is closed in a direction in which any policy of its namespace
     /// isolates pods; while nothing is known, every pod is.
-    fn closed(&self, name: &ObjectName, direction: Direction) -> Result<(), Difference> {
+    fn closed(
+        &self,
+        name: &ObjectName,
+        direction: Direction,
+        set: PolicySetId,
+    ) -> Result<(), Difference> {
         let known = &self.published;
         let allowed = !known.closed
             && !known.cluster.policies.values().any(|policy| {
@@ -178,7 +187,6 @@ impl Court {
             protocol: Some(Protocol::Tcp),
             port: 80,
         };
-        let set = self.engine.set_of(name);
         let verdict = self.table.decide(direction, set, &key(&question));
         let expected = if allowed {
             Verdict::Allow(RuleId::DEFAULT)
@@ -227,10 +235,9 @@ impl Court {
         let Some(pod) = Literal.pod_at(&known.cluster, address) else {
             return Ok(None);
         };
-        if !known.enforced.contains(&pod.name) {
+        let Some(&set) = known.enforced.get(&pod.name) else {
             return Ok(None);
-        }
-        let set = self.engine.set_of(&pod.name);
+        };
         let verdict = self.table.decide(direction, set, &key(question));
         let is_itself = question.from == question.to;
         if verdict.is_allowed() != (lawful && (is_itself || !known.closed)) {
