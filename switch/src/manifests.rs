@@ -3,6 +3,7 @@
 //! Owns reading manifests from disk for commands that ask about policies; the daemon watches its
 //! own folder instead. Understands nothing: that is [`cluster`](crate::cluster)'s.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 use weft_policy::model::ObjectName;
 use weft_policy::{Cluster, Moment};
 
-use crate::cluster::{self, ClusterState, Event, ManifestError, Trouble};
+use crate::cluster::objects::{NodeObject, PodObject};
+use crate::cluster::{self, ClusterState, Event, Manifest, ManifestError, Trouble};
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -23,6 +25,9 @@ pub struct Loaded {
     pub cluster: Cluster,
     /// All pods, by name.
     pub pods: Vec<LoadedPod>,
+    /// The addresses of every node: its InternalIPs and its own in the pod network, the bases of
+    /// its ranges.
+    pub nodes: BTreeMap<String, Vec<IpAddr>>,
     /// What is right, and may not be what was meant.
     pub notices: Vec<Trouble>,
 }
@@ -48,59 +53,71 @@ pub struct LoadedPod {
 /// # Errors
 /// Everything that is wrong, each with its place.
 pub fn load(paths: &[PathBuf]) -> Result<Loaded, Vec<Trouble>> {
-    let mut events = Vec::new();
+    let (mut events, mut wrong) = (Vec::new(), Vec::new());
     for path in paths {
         for file in files(path)? {
-            let origin = file.to_string_lossy().into();
-            events.push(match read(&file) {
-                Ok(text) => Event::Read {
-                    origin,
-                    manifest: cluster::parse(&text),
-                },
-                Err(why) => Event::Rejected {
-                    origin,
+            let place = file.display().to_string();
+            let manifest = match read(&file) {
+                Ok(text) => cluster::parse(&text),
+                Err(why) => Manifest {
                     errors: vec![ManifestError::of_file(why)],
+                    ..Manifest::default()
                 },
-            });
+            };
+            wrong.extend(manifest.errors.iter().map(|e| trouble(&place, e)));
+            let origin = place.into();
+            events.push(Event::Read { origin, manifest });
         }
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
     }
     events.push(Event::Synced);
     let mut state = ClusterState::of_no_node();
     let effects = state.step(Event::Batch(events), Moment::default());
-    let troubles: Vec<_> = state.troubles().cloned().collect();
-    if !troubles.is_empty() {
-        return Err(troubles);
+    wrong.extend(state.troubles().cloned());
+    if !wrong.is_empty() {
+        return Err(wrong);
     }
+    let nodes: BTreeMap<_, _> = state.nodes().map(node).collect();
+    let pods = state.pods().map(|pod| loaded(pod, &nodes)).collect();
     Ok(Loaded {
         cluster: state.cluster().clone(),
-        pods: pods(&state),
+        pods,
+        nodes,
         notices: effects.notices,
     })
 }
 
-fn pods(state: &ClusterState) -> Vec<LoadedPod> {
-    let node_addresses = |name: Option<&str>| -> Vec<IpAddr> {
-        let mut nodes = state.nodes();
-        let node = nodes.find(|node| Some(node.name.as_str()) == name);
-        let ips = node.map_or(&[][..], |node| &node.internal_ips);
-        ips.iter().map(|ip| ip.value).collect()
-    };
-    let pods = state.pods().map(|pod| {
-        let mut addresses: Vec<_> = pod.ips.iter().map(|ip| ip.value).collect();
-        if pod.finished {
-            addresses.clear();
-        } else if pod.host_network && addresses.is_empty() {
-            addresses = node_addresses(pod.node_name.as_deref());
-        }
-        LoadedPod {
-            name: ObjectName::new(&pod.namespace, &pod.name),
-            node: pod.node_name.clone(),
-            host_network: pod.host_network,
-            finished: pod.finished,
-            addresses,
-        }
-    });
-    pods.collect()
+fn trouble(file: &str, error: &ManifestError) -> Trouble {
+    Trouble {
+        place: format!("{file}:{}", error.line),
+        what: error.to_string(),
+        next: "correct the file".into(),
+    }
+}
+
+fn node(node: &NodeObject) -> (String, Vec<IpAddr>) {
+    let ips = node.internal_ips.iter().map(|ip| ip.value);
+    let bases = node.pod_cidrs.iter().map(|cidr| cidr.value.network());
+    (node.name.clone(), ips.chain(bases).collect())
+}
+
+fn loaded(pod: &PodObject, nodes: &BTreeMap<String, Vec<IpAddr>>) -> LoadedPod {
+    let mut addresses: Vec<_> = pod.ips.iter().map(|ip| ip.value).collect();
+    if pod.finished {
+        addresses.clear();
+    } else if pod.host_network && addresses.is_empty() {
+        let node = pod.node_name.as_ref().and_then(|name| nodes.get(name));
+        addresses = node.cloned().unwrap_or_default();
+    }
+    LoadedPod {
+        name: ObjectName::new(&pod.namespace, &pod.name),
+        node: pod.node_name.clone(),
+        host_network: pod.host_network,
+        finished: pod.finished,
+        addresses,
+    }
 }
 
 /// The manifests of a folder in order of name, or the file itself.

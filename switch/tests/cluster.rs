@@ -259,9 +259,10 @@ fn broken_yaml_names_the_line_of_the_file() {
     let errors = cluster::parse(&text).errors;
     assert_eq!(errors.len(), 1);
     assert_eq!(errors[0].line, 15, "{errors:?}");
-    let text = "---\nkind: Pod\nspec:\n  hostNetwork: perhaps\n";
+    let text =
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  hostNetwork: perhaps\n";
     let errors = cluster::parse(text).errors;
-    assert_eq!(errors[0].line, 4, "{errors:?}");
+    assert_eq!(errors[0].line, 6, "{errors:?}");
 }
 
 #[test]

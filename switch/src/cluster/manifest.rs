@@ -1,21 +1,25 @@
 //! Which objects does a manifest hold?
 //!
 //! YAML (or JSON) of one or several documents, or a `List` of objects, to checked [`Object`]s.
-//! Kinds weft does not read are skipped; for the others every error names line and field. Never
-//! opens a file.
+//! Kinds that do not concern weft are skipped and named; for the others every error names line
+//! and field, and what has to be closed for want of the object. Never opens a file.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use serde_saphyr::Location;
 use weft_policy::model::Policy;
 
 use super::objects::{Located, Object, ObjectKey};
 
-mod check;
-mod raw;
+mod kinds;
+mod labels;
+mod objects;
+mod policy;
+mod reader;
+mod salvage;
+mod tree;
 
 /// What one manifest says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,20 +112,34 @@ impl fmt::Display for ManifestError {
 pub fn parse(text: &str) -> Manifest {
     let mut manifest = Manifest::default();
     for (offset, document) in documents(text) {
-        match parse_document(document, offset) {
-            Ok(raw) => raw.check(offset, &mut manifest.objects, &mut manifest.errors),
-            Err(error) => manifest.errors.extend(error),
+        match tree::read(document, offset) {
+            Ok(trees) => {
+                for tree in &trees {
+                    objects::take(tree, &mut manifest);
+                }
+            }
+            Err((line, what)) => unreadable(document, (offset, line), &what, &mut manifest),
         }
     }
-    if !manifest.errors.is_empty() {
-        manifest.broken.push(Broken {
-            line: 1,
-            key: None,
-            closes: Closes::Nothing,
-            errors: 0..manifest.errors.len(),
-        });
-    }
     manifest
+}
+
+/// A document that is not YAML.
+fn unreadable(document: &str, (offset, line): (usize, usize), what: &str, manifest: &mut Manifest) {
+    let (key, closes) = salvage::salvage(document);
+    let first = manifest.errors.len();
+    manifest.errors.push(ManifestError {
+        line,
+        object: key.as_ref().map(ToString::to_string).unwrap_or_default(),
+        field: String::new(),
+        what: reader::printable(what),
+    });
+    manifest.broken.push(Broken {
+        line: offset + 1,
+        key,
+        closes,
+        errors: first..first + 1,
+    });
 }
 
 /// The documents of a stream and the number of lines before each. A `---` at the start of a line
@@ -150,43 +168,6 @@ fn has_content(document: &str) -> bool {
         let line = line.strip_prefix("---").unwrap_or(line).trim();
         !line.is_empty() && !line.starts_with('#') && line != "..."
     })
-}
-
-/// A document that does not fit but is of no kind weft reads is not an error.
-fn parse_document(document: &str, offset: usize) -> Result<raw::RawObject, Option<ManifestError>> {
-    serde_saphyr::from_str::<raw::RawObject>(document).map_err(|error| {
-        let foreign = serde_saphyr::from_str::<raw::RawKind>(document)
-            .is_ok_and(|raw| raw.kind.is_some_and(|kind| !check::is_read(&kind)));
-        (!foreign).then(|| {
-            let line = error
-                .location()
-                .map_or(offset + 1, |at| line_of(at, offset));
-            let what = error.without_snippet().to_string();
-            let what = printable(what.lines().next().unwrap_or_default());
-            ManifestError {
-                line,
-                object: String::new(),
-                field: String::new(),
-                what,
-            }
-        })
-    })
-}
-
-/// A foreign text for one line of a log or a terminal: bounded, control characters escaped.
-fn printable(text: &str) -> String {
-    let escape = |c: char| {
-        if c.is_control() {
-            c.escape_default().collect()
-        } else {
-            vec![c]
-        }
-    };
-    text.chars().take(300).flat_map(escape).collect()
-}
-
-fn line_of(location: Location, offset: usize) -> usize {
-    offset + usize::try_from(location.line()).unwrap_or(1).max(1)
 }
 
 #[cfg(test)]

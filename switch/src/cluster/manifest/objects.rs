@@ -1,0 +1,551 @@
+//! From a tree to objects whose values are what they say.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde::Deserialize;
+use weft_policy::model::{Isolation, NAMESPACE_NAME, ObjectName, Protocol};
+use weft_wire::Mac;
+
+use super::super::objects::{
+    ContainerPort, Located, NamespaceObject, NodeObject, Object, ObjectKey, PodObject,
+};
+use super::kinds::{Sort, sort, version};
+use super::labels::{labels_of, required};
+use super::policy::{policy, protocol_of};
+use super::reader::{Reader, Spot, near, printable};
+use super::tree::{Tree, Value};
+use super::{Broken, Closes, Manifest};
+
+/// Where flannel publishes the MAC address of a node's tunnel end point.
+const BACKEND_DATA: &str = "flannel.alpha.coreos.com/backend-data";
+
+#[derive(Deserialize)]
+struct BackendData {
+    #[serde(rename = "VtepMAC")]
+    vtep_mac: Option<String>,
+}
+
+/// The fields of metadata, as far as Kubernetes has ever had them.
+const METADATA: &[&str] = &[
+    "name",
+    "namespace",
+    "labels",
+    "annotations",
+    "generateName",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
+    "selfLink",
+    "clusterName",
+];
+
+/// What was read of an object.
+enum Outcome {
+    Good(Object),
+    Skipped,
+    /// With errors; which object, and what is closed.
+    Bad(Option<ObjectKey>, Closes),
+}
+
+/// Takes in a document: an object, or a list of them.
+pub(super) fn take(tree: &Tree, manifest: &mut Manifest) {
+    take_item(tree, None, manifest);
+}
+
+/// `of_list` is the kind and version that items of a typed list need not repeat.
+fn take_item(tree: &Tree, of_list: Option<(&str, &str)>, manifest: &mut Manifest) {
+    if matches!(tree.value, Value::Null) {
+        return;
+    }
+    let root = Spot::root(tree);
+    let written = |name| root.field(name).and_then(|field| field.as_text());
+    let kind = written("kind").or_else(|| of_list.map(|(kind, _)| kind));
+    let api_version = written("apiVersion").or_else(|| of_list.map(|(_, version)| version));
+    let api_version = api_version.unwrap_or_default();
+    let line = root.written("kind").map_or(tree.line, |kind| kind.line());
+    let mut reader = Reader::default();
+    let outcome = match kind.map(|kind| (kind, sort(kind, api_version))) {
+        Some((kind, Sort::List)) if root.written("items").is_some() => {
+            take_list(&mut reader, &root, (kind, api_version), manifest)
+        }
+        Some((kind, Sort::Other | Sort::List)) => {
+            manifest.skipped.entry(printable(kind)).or_insert(line);
+            Outcome::Skipped
+        }
+        Some((kind, Sort::ForeignPolicy)) => {
+            let what = format!(
+                "weft does not enforce {} objects of {}; write a NetworkPolicy of {} instead",
+                printable(kind),
+                printable(api_version),
+                version("NetworkPolicy")
+            );
+            reader.object = title(&root, &printable(kind));
+            reader.error_at(line, "", what);
+            Outcome::Bad(None, Closes::Nothing)
+        }
+        Some((written, Sort::Misspelt(meant))) => {
+            let what = format!("{written:?} is not a kind weft reads; did you mean {meant}?");
+            reader.error_at(line, "kind", what);
+            let (key, closes) = unread(&root, meant);
+            Outcome::Bad(key, closes)
+        }
+        Some((_, Sort::Read(kind))) => object(&mut reader, &root, kind, line, api_version),
+        None => {
+            no_kind(&mut reader, &root, line);
+            let (_, closes) = unread(&root, "NetworkPolicy");
+            Outcome::Bad(None, closes)
+        }
+    };
+    file(reader, outcome, line, manifest);
+}
+
+/// Adds what was found to the manifest.
+fn file(reader: Reader, outcome: Outcome, line: usize, manifest: &mut Manifest) {
+    let first = manifest.errors.len();
+    manifest.errors.extend(reader.errors);
+    match outcome {
+        Outcome::Good(value) => {
+            manifest.notices.extend(reader.notices);
+            manifest.objects.push(Located { line, value });
+        }
+        Outcome::Skipped => {}
+        Outcome::Bad(key, closes) => manifest.broken.push(Broken {
+            line,
+            key,
+            closes,
+            errors: first..manifest.errors.len(),
+        }),
+    }
+}
+
+fn take_list(
+    reader: &mut Reader,
+    root: &Spot<'_>,
+    (kind, version): (&str, &str),
+    manifest: &mut Manifest,
+) -> Outcome {
+    let of = kind.strip_suffix("List").unwrap_or_default();
+    let of = (!of.is_empty()).then_some((of, version));
+    if let Some(items) = root.field("items") {
+        for item in reader.items(&items) {
+            take_item(item.tree, of, manifest);
+        }
+    }
+    if reader.errors.is_empty() {
+        Outcome::Skipped
+    } else {
+        reader.object = printable(kind);
+        Outcome::Bad(None, Closes::Everything)
+    }
+}
+
+fn no_kind(reader: &mut Reader, root: &Spot<'_>, line: usize) {
+    if !matches!(root.tree.value, Value::Map(_)) {
+        let what = "is no Kubernetes object; write apiVersion, kind and metadata";
+        return reader.error_at(line, "", what);
+    }
+    match root.field("kind") {
+        Some(kind) => drop(reader.text(&kind)),
+        None => {
+            let what = "is missing, so this is no Kubernetes object; write kind: Pod, for example";
+            reader.error_at(line, "kind", what);
+        }
+    }
+}
+
+/// The kind and, as far as it can be read, the name.
+fn title(root: &Spot<'_>, kind: &str) -> String {
+    let metadata = root.field("metadata");
+    let name = metadata.as_ref().and_then(|m| m.field("name")?.as_text());
+    match name {
+        Some(name) => format!("{kind} {}", printable(name)),
+        None => kind.to_owned(),
+    }
+}
+
+/// Which object this is and what to close because of it, if it is of this kind and has errors
+/// that keep it from being read.
+fn unread(root: &Spot<'_>, kind: &'static str) -> (Option<ObjectKey>, Closes) {
+    let mut ignored = Reader::default();
+    let name = name(&mut ignored, root, kind, root.line());
+    let metadata_is_clear = root
+        .written("metadata")
+        .is_none_or(|metadata| metadata.tree.doubled().is_empty())
+        && !root.repeats("metadata");
+    let name = name.filter(|_| metadata_is_clear);
+    let key = name.as_ref().map(|name| key(kind, name));
+    let closes = match (kind, name) {
+        ("NetworkPolicy", Some(name)) => closed_policy(root, name),
+        ("NetworkPolicy", None) => {
+            let namespace = namespace(&mut ignored, root).filter(|_| metadata_is_clear);
+            namespace.map_or(Closes::Everything, Closes::Namespace)
+        }
+        ("Namespace", Some(name)) => Closes::Peers(name.name),
+        ("Namespace", None) => Closes::Everything,
+        _ => Closes::Nothing,
+    };
+    (key, closes)
+}
+
+/// The policy without any of its rules.
+fn closed_policy(root: &Spot<'_>, name: ObjectName) -> Closes {
+    let mut ignored = Reader::default();
+    let spec = root.field("spec");
+    let mut closed = policy(&mut ignored, name, spec.as_ref());
+    if !root.tree.doubled().is_empty() {
+        closed.pods = weft_policy::model::Selector::everything();
+        closed.ingress = Isolation::Only(Vec::new());
+        closed.egress = Isolation::Only(Vec::new());
+    }
+    for isolation in [&mut closed.ingress, &mut closed.egress] {
+        if isolation.isolates() {
+            *isolation = Isolation::Only(Vec::new());
+        }
+    }
+    Closes::Policy(closed.into())
+}
+
+fn key(kind: &'static str, name: &ObjectName) -> ObjectKey {
+    let ObjectName { namespace, name } = name.clone();
+    ObjectKey {
+        kind,
+        namespace,
+        name,
+    }
+}
+
+/// An object of a kind weft reads.
+fn object(
+    reader: &mut Reader,
+    root: &Spot<'_>,
+    kind: &'static str,
+    line: usize,
+    api_version: &str,
+) -> Outcome {
+    let Some(name) = name(reader, root, kind, line) else {
+        let (key, closes) = unread(root, kind);
+        return Outcome::Bad(key, closes);
+    };
+    if api_version != version(kind) {
+        let line = root.written("apiVersion").map_or(line, |v| v.line());
+        let what = format!(
+            "is {api_version:?}; weft reads {kind} objects of {}",
+            version(kind)
+        );
+        reader.error_at(line, "apiVersion", what);
+    }
+    for (line, key) in root.tree.doubled() {
+        let what = format!("the key {key:?} is written twice; remove one");
+        reader.error_at(line, "", what);
+    }
+    let value = match kind {
+        "Node" => Object::Node(node(reader, root, &name)),
+        "Pod" => Object::Pod(pod(reader, root, &name)),
+        "Namespace" => Object::Namespace(namespace_object(reader, root, &name)),
+        _ => {
+            reader.only(root, &["apiVersion", "kind", "metadata", "spec", "status"]);
+            if let Some(metadata) = root.field("metadata") {
+                reader.only(&metadata, METADATA);
+            }
+            let spec = root.field("spec");
+            if spec.is_none() {
+                let what = "is absent, so the policy denies all ingress of its namespace";
+                reader.notice_at(line, "spec", what);
+            }
+            Object::NetworkPolicy(policy(reader, name.clone(), spec.as_ref()).into())
+        }
+    };
+    if reader.errors.is_empty() {
+        return Outcome::Good(value);
+    }
+    let (key, closes) = unread(root, kind);
+    Outcome::Bad(key, closes)
+}
+
+fn namespace(reader: &mut Reader, root: &Spot<'_>) -> Option<String> {
+    let Some(metadata) = root.field("metadata") else {
+        return Some("default".to_owned());
+    };
+    match metadata.field("namespace") {
+        Some(field) => object_name(reader, &field),
+        None => Some("default".to_owned()),
+    }
+}
+
+/// The object's name, checked as Kubernetes does for the characters that matter to us: names end
+/// up in paths, in log lines and in terminals. Also names the object to the reader.
+fn name(reader: &mut Reader, root: &Spot<'_>, kind: &str, line: usize) -> Option<ObjectName> {
+    kind.clone_into(&mut reader.object);
+    let metadata = root.field("metadata");
+    let metadata = metadata.filter(|metadata| reader.is_map(metadata));
+    let Some(field) = metadata.as_ref().and_then(|m| m.field("name")) else {
+        reader.error_at(line, "metadata.name", "is missing");
+        if let Some(metadata) = &metadata {
+            reader.no_misspelling(metadata, METADATA);
+        }
+        return None;
+    };
+    let name = object_name(reader, &field)?;
+    let namespace = match kind {
+        "Pod" | "NetworkPolicy" => namespace(reader, root)?,
+        _ => String::new(),
+    };
+    reader.object = if namespace.is_empty() {
+        format!("{kind} {name}")
+    } else {
+        format!("{kind} {namespace}/{name}")
+    };
+    if let Some(metadata) = &metadata
+        && kind != "NetworkPolicy"
+    {
+        reader.no_misspelling(metadata, METADATA);
+    }
+    Some(ObjectName { namespace, name })
+}
+
+fn object_name(reader: &mut Reader, spot: &Spot<'_>) -> Option<String> {
+    let name = reader.text(spot)?;
+    if !is_name(name) {
+        let what = format!("{name:?} is not a name; use lower-case letters, digits, '-' and '.'");
+        reader.error(spot, what);
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+fn is_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    let edges = |edge: Option<u8>| edge.is_some_and(|b| b != b'-' && b != b'.');
+    name.len() <= 253
+        && name.bytes().all(inner)
+        && edges(name.bytes().next())
+        && edges(name.bytes().last())
+}
+
+fn labels(reader: &mut Reader, root: &Spot<'_>) -> weft_policy::model::Labels {
+    let metadata = root.field("metadata");
+    let labels = metadata.as_ref().and_then(|m| m.field("labels"));
+    labels.map_or_else(Default::default, |labels| labels_of(reader, &labels))
+}
+
+fn namespace_object(reader: &mut Reader, root: &Spot<'_>, name: &ObjectName) -> NamespaceObject {
+    let mut labels = labels(reader, root);
+    let given = labels.insert(NAMESPACE_NAME.to_owned(), name.name.clone());
+    if let Some(given) = given.filter(|given| *given != name.name) {
+        let what = format!(
+            "{NAMESPACE_NAME} is {} in every case, not {given}",
+            name.name
+        );
+        reader.notice_at(root.line(), "metadata.labels", what);
+    }
+    NamespaceObject {
+        name: name.name.clone(),
+        labels,
+    }
+}
+
+fn node(reader: &mut Reader, root: &Spot<'_>, name: &ObjectName) -> NodeObject {
+    let spec = root.field("spec").filter(|spec| reader.is_map(spec));
+    let mut pod_cidrs = Vec::new();
+    if let Some(spec) = &spec {
+        reader.no_misspelling(spec, &["podCIDR", "podCIDRs"]);
+        let list = spec.field("podCIDRs");
+        let items = list.as_ref().map(|list| reader.items(list));
+        for item in items.iter().flatten() {
+            pod_cidrs.extend(cidr(reader, item, "spec.podCIDRs"));
+        }
+        if items.is_none_or(|items| items.is_empty())
+            && let Some(one) = spec.field("podCIDR")
+        {
+            pod_cidrs.extend(cidr(reader, &one, "spec.podCIDR"));
+        }
+    }
+    let status = root.field("status").filter(|status| reader.is_map(status));
+    let internal_ips = status.map_or_else(Vec::new, |status| internal_ips(reader, &status));
+    let metadata = root.field("metadata");
+    let annotations = metadata.as_ref().and_then(|m| m.field("annotations"));
+    let data = annotations.as_ref().and_then(|all| all.field(BACKEND_DATA));
+    let vtep_mac = data.and_then(|data| backend_data(reader, &data));
+    NodeObject {
+        name: name.name.clone(),
+        pod_cidrs,
+        internal_ips,
+        vtep_mac,
+    }
+}
+
+fn internal_ips(reader: &mut Reader, status: &Spot<'_>) -> Vec<Located<IpAddr>> {
+    let mut ips = Vec::new();
+    let Some(addresses) = status.field("addresses") else {
+        return ips;
+    };
+    for address in reader.items(&addresses) {
+        let kind = required(reader, &address, "type").and_then(|kind| reader.text(&kind));
+        if kind == Some("InternalIP")
+            && let Some(ip) = required(reader, &address, "address")
+        {
+            ips.extend(self::address(reader, &ip, "status.addresses"));
+        }
+    }
+    ips
+}
+
+fn address(reader: &mut Reader, spot: &Spot<'_>, field: &str) -> Option<Located<IpAddr>> {
+    let text = reader.text(spot)?.trim();
+    let Ok(value) = text.parse() else {
+        let what = format!("{text:?} is not an IP address, such as 10.244.1.2");
+        reader.error_at(spot.line(), field, what);
+        return None;
+    };
+    let line = spot.line();
+    Some(Located { line, value })
+}
+
+fn cidr(reader: &mut Reader, spot: &Spot<'_>, field: &str) -> Option<Located<IpNetwork>> {
+    let text = reader.text(spot)?.trim();
+    let parsed = text.contains('/').then(|| text.parse::<IpNetwork>().ok());
+    let Some(value) = parsed.flatten() else {
+        let what = format!("{text:?} is not a range, such as 10.244.1.0/24");
+        reader.error_at(spot.line(), field, what);
+        return None;
+    };
+    if value.ip() != value.network() {
+        let (network, prefix) = (value.network(), value.prefix());
+        let what = format!("{value} has host bits set; write {network}/{prefix}");
+        reader.error_at(spot.line(), field, what);
+        return None;
+    }
+    let line = spot.line();
+    Some(Located { line, value })
+}
+
+/// The MAC address in flannel's annotation; an annotation of another backend has none.
+fn backend_data(reader: &mut Reader, spot: &Spot<'_>) -> Option<Located<Mac>> {
+    const FIELD: &str = "metadata.annotations[flannel.alpha.coreos.com/backend-data]";
+    let line = spot.line();
+    let data = serde_json::from_str::<Option<BackendData>>(reader.text(spot)?);
+    let data = match data {
+        Ok(data) => data?,
+        Err(error) => {
+            let what = format!("is not the JSON flannel writes: {error}");
+            reader.error_at(line, FIELD, what);
+            return None;
+        }
+    };
+    let mac = data.vtep_mac?;
+    match mac.parse::<Mac>() {
+        Ok(value) if value.is_unicast() => Some(Located { line, value }),
+        _ => {
+            let what = format!("VtepMAC {mac:?} is not a unicast MAC address");
+            reader.error_at(line, FIELD, what);
+            None
+        }
+    }
+}
+
+fn pod(reader: &mut Reader, root: &Spot<'_>, name: &ObjectName) -> PodObject {
+    let ObjectName { namespace, name } = name.clone();
+    let mut pod = PodObject {
+        namespace,
+        name,
+        labels: labels(reader, root),
+        node_name: None,
+        host_network: false,
+        finished: false,
+        ips: Vec::new(),
+        ports: Vec::new(),
+    };
+    if let Some(spec) = root.field("spec").filter(|spec| reader.is_map(spec)) {
+        pod_spec(reader, &spec, &mut pod);
+    }
+    if let Some(status) = root.field("status").filter(|status| reader.is_map(status)) {
+        pod_status(reader, &status, &mut pod);
+    }
+    pod
+}
+
+fn pod_spec(reader: &mut Reader, spec: &Spot<'_>, pod: &mut PodObject) {
+    const FIELDS: &[&str] = &["nodeName", "hostNetwork", "containers", "initContainers"];
+    reader.no_misspelling(spec, FIELDS);
+    let node = spec.field("nodeName");
+    pod.node_name = node.and_then(|node| Some(reader.text(&node)?.to_owned()));
+    let host = spec.field("hostNetwork");
+    pod.host_network = host.is_some_and(|host| reader.flag(&host) == Some(true));
+    for (field, init) in [("containers", false), ("initContainers", true)] {
+        let Some(containers) = spec.field(field) else {
+            continue;
+        };
+        for container in reader.items(&containers) {
+            let policy = container.field("restartPolicy");
+            let stays = policy.is_some_and(|policy| policy.as_text() == Some("Always"));
+            // Only an init container that is a sidecar answers while the pod runs.
+            if reader.is_map(&container) && (!init || stays) {
+                container_ports(reader, &container, &mut pod.ports);
+            }
+        }
+    }
+}
+
+fn container_ports(reader: &mut Reader, container: &Spot<'_>, ports: &mut Vec<ContainerPort>) {
+    reader.no_misspelling(container, &["ports"]);
+    let Some(list) = container.field("ports") else {
+        return;
+    };
+    for item in reader.items(&list) {
+        if !reader.is_map(&item) {
+            continue;
+        }
+        reader.no_misspelling(&item, &["name", "containerPort", "protocol"]);
+        let name = item.field("name").and_then(|name| reader.text(&name));
+        let number = required(reader, &item, "containerPort");
+        let number = number.and_then(|number| reader.port(&number));
+        let protocol = item.field("protocol");
+        let protocol = protocol.map_or(Some(Protocol::Tcp), |p| protocol_of(reader, &p));
+        if let (Some(port), Some(protocol)) = (number, protocol) {
+            ports.push(ContainerPort {
+                name: name.map(str::to_owned),
+                port,
+                protocol,
+            });
+        }
+    }
+}
+
+fn pod_status(reader: &mut Reader, status: &Spot<'_>, pod: &mut PodObject) {
+    reader.no_misspelling(status, &["phase", "podIP", "podIPs"]);
+    let phase = status.field("phase");
+    let phase = phase.and_then(|phase| reader.text(&phase).map(|text| (text, phase)));
+    if let Some((text, spot)) = phase {
+        const PHASES: &[&str] = &["Pending", "Running", "Succeeded", "Failed", "Unknown"];
+        if !PHASES.contains(&text)
+            && let Some(meant) = near(text, PHASES)
+        {
+            reader.error(
+                &spot,
+                format!("{text:?} is not a phase; did you mean {meant}?"),
+            );
+        }
+        pod.finished = matches!(text, "Succeeded" | "Failed");
+    }
+    let list = status.field("podIPs");
+    let items = list.as_ref().map(|list| reader.items(list));
+    for item in items.iter().flatten() {
+        if reader.is_map(item)
+            && let Some(ip) = item.field("ip")
+        {
+            pod.ips.extend(address(reader, &ip, "status.podIPs"));
+        }
+    }
+    if items.is_none_or(|items| items.is_empty())
+        && let Some(one) = status.field("podIP")
+    {
+        pod.ips.extend(address(reader, &one, "status.podIP"));
+    }
+}
