@@ -20,6 +20,7 @@ mod errors;
 mod fragments;
 mod gateway;
 mod oracle;
+mod pieces;
 mod policies;
 mod related;
 mod sweeps;

@@ -304,7 +304,7 @@ pub(crate) fn sent(world: &World, query: &Query) -> Option<(Door, Vec<u8>)> {
         _ => return None,
     };
     match door {
-        Door::Pod(_) => Some((door, frame)),
+        Door::Pod(_) | Door::Port(_) => Some((door, frame)),
         Door::Underlay(..) => Some((door, tunnelled(VNI, &frame))),
     }
 }

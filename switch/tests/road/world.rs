@@ -129,6 +129,7 @@ pub(crate) fn tunnelled(vni: u32, inner: &[u8]) -> Vec<u8> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Door {
     Pod(Station),
+    Port(PortId),
     Underlay(IpAddr, Ecn),
 }
 
@@ -366,6 +367,7 @@ impl World {
         let mut turn = self.path.turn(&self.tables, self.now, &mut self.out);
         match door {
             Door::Pod(station) => turn.on_pod_frame(station.id(), frame),
+            Door::Port(port) => turn.on_pod_frame(port, frame),
             Door::Underlay(source, ecn) => turn.on_datagram(Datagram { source, ecn }, frame),
         }
     }
