@@ -101,12 +101,9 @@ impl Agent {
                 .filter(|listen| listen.protocol != Protocol::Sctp)
                 .map(|listen| open(*listen, &responder.addresses));
             let mut opened = all.collect::<io::Result<Vec<_>>>()?;
-            let any_sctp = |listen: &Listen| listen.protocol == Protocol::Sctp;
-            if responder.listen.iter().any(any_sctp) {
-                // One for all ports: what a raw socket reads is not told apart by port.
-                let all = responder.addresses.iter().map(|ip| sctp(*ip));
-                opened.push(all.collect::<io::Result<_>>()?);
-            }
+            // One for all ports, those nobody listens on too: any SCTP refuses what it does not know.
+            let all = responder.addresses.iter().map(|ip| sctp(*ip));
+            opened.push(all.collect::<io::Result<_>>()?);
             Ok::<_, io::Error>(opened)
         })?;
         let failed = |e: io::Error| {

@@ -100,7 +100,7 @@ impl Responder {
 /// The ports nodes and the outside host answer on: the default one and every port of a pod, but
 /// for the overlay's own and the daemon's metrics.
 fn ports(plan: &Plan) -> Vec<Listen> {
-    let default = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].map(|protocol| Listen {
+    let default = [Protocol::Tcp, Protocol::Udp].map(|protocol| Listen {
         port: DEFAULT_PORT,
         protocol,
     });
