@@ -57,6 +57,7 @@ pub mod config;
 pub mod lab;
 pub mod manifests;
 pub mod path;
+pub mod policy_view;
 pub mod runtime;
 #[cfg(feature = "sim")]
 pub mod sim;

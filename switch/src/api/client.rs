@@ -14,7 +14,8 @@ use weft_sys::unixsock;
 use super::codec::{self, CodecError};
 use super::{
     Attach, Attached, Call, Detach, Detached, Drops, Failure, FlowReport, Outcome, PeerReport,
-    PortReport, Reply, Request, RouteReport, Status, Synced, WorkerReport,
+    PolicyReport, PortReport, Reply, Request, RouteReport, Status, Synced, TraceQuery, TraceReport,
+    WorkerReport,
 };
 
 /// How long one call may take. Attaching waits for the kernel to make and to destroy devices;
@@ -208,6 +209,22 @@ impl Client {
     /// As [`Client::call`].
     pub fn flows(&mut self, pod: Option<String>) -> Result<Vec<FlowReport>, ClientError> {
         self.call(Call::Flows { pod })
+    }
+
+    /// Asks for the policies in force.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn policies(&mut self) -> Result<Vec<PolicyReport>, ClientError> {
+        self.call(Call::Policies)
+    }
+
+    /// Asks what would become of a packet.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub fn trace(&mut self, query: TraceQuery) -> Result<TraceReport, ClientError> {
+        self.call(Call::Trace(query))
     }
 
     /// Has the daemon read its desired state anew; returns once every worker uses what results, so

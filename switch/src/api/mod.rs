@@ -15,14 +15,17 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use crate::policy_view::{Family, Transport};
+
 pub mod client;
 pub mod codec;
 mod report;
 
 pub use client::{Client, ClientError};
 pub use report::{
-    Drop, DropExample, Drops, FlowReport, PeerReport, PortReport, Problem, RouteReport, Status,
-    Synced, WorkerReport,
+    Denial, DenialExample, Drop, DropExample, Drops, FlowReport, PeerReport, PolicyReport,
+    PortReport, Problem, PublicationReport, RouteReport, Status, Synced, TraceReport, TraceStep,
+    WorkerReport,
 };
 
 /// The version of these messages. It changes when a message of one side would be misread by the
@@ -92,9 +95,31 @@ pub enum Call {
         #[serde(default)]
         pod: Option<String>,
     },
+    /// The policies in force. Answered by a list of [`PolicyReport`].
+    Policies,
+    /// What would become of a packet; nothing is sent. Answered by [`TraceReport`].
+    Trace(TraceQuery),
     /// Reads the desired state anew, now. Answered by [`Synced`] once every worker uses the tables
     /// that result from all that could be read when the call came.
     Sync,
+}
+
+/// The first packet of a flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceQuery {
+    /// Who sends: `namespace/pod`, an IP address, `node:self` or `node:NAME`.
+    pub from: String,
+    /// Who is to receive it, likewise.
+    pub to: String,
+    /// Its protocol.
+    #[serde(default)]
+    pub protocol: Transport,
+    /// Its destination port, where the protocol has ports.
+    #[serde(default)]
+    pub port: u16,
+    /// The family of its addresses; IPv4 if absent, unless an end has IPv6 only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
 }
 
 /// A pod wants an interface.

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use crate::policy_view::{SideReasons, Verdict};
+
 /// One screen of health.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -46,10 +48,17 @@ pub struct Status {
     pub pods: usize,
     /// Known other nodes.
     pub peers: usize,
-    /// NetworkPolicy objects read.
+    /// NetworkPolicy objects in force.
     pub policies: usize,
     /// Whether those policies decide anything.
     pub policies_enforced: bool,
+    /// Whether every pod is closed because the policies are not known well enough; `problems`
+    /// tells why.
+    #[serde(default)]
+    pub closed: bool,
+    /// How long it took until every worker used new tables.
+    #[serde(default)]
+    pub publications: PublicationReport,
     /// Connections being tracked.
     pub flows: usize,
     /// What each worker did.
@@ -58,6 +67,19 @@ pub struct Status {
     pub drops: Vec<Drop>,
     /// What is wrong, worst first.
     pub problems: Vec<Problem>,
+}
+
+/// How often tables were published and how long that took, from the decision until every worker
+/// used them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublicationReport {
+    /// Since the daemon started.
+    pub count: u64,
+    /// The last one.
+    pub last_seconds: f64,
+    /// The longest one.
+    pub max_seconds: f64,
 }
 
 /// Something a person should look at.
@@ -183,6 +205,101 @@ pub struct WorkerReport {
 pub struct Drops {
     /// Every reason that dropped anything since the last reset, most frequent first.
     pub drops: Vec<Drop>,
+    /// What the policies of each pod refused since then, most first.
+    #[serde(default)]
+    pub denials: Vec<Denial>,
+}
+
+/// What policies refused to let out of a pod, or into it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Denial {
+    /// The pod, `namespace/name`.
+    pub pod: String,
+    /// The pod's view: `egress` or `ingress`.
+    pub direction: String,
+    /// Frames.
+    pub packets: u64,
+    /// The policies that isolate the pod in this direction now.
+    pub policies: Vec<String>,
+    /// The latest one.
+    pub example: DenialExample,
+}
+
+/// The latest frame that the policies of a pod refused.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DenialExample {
+    /// The pod that sent it, if a pod did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The pod it was for, if a pod has that address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Its flow, as its initiator writes it.
+    pub flow: String,
+    /// The policy that refused it: of several the first by name; none if it is gone, or if the
+    /// pod was closed for want of knowledge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The rule that comes closest to allowing it, and what keeps it from matching.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
+    /// Seconds ago.
+    pub age_seconds: f64,
+}
+
+/// One NetworkPolicy as this node enforces it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyReport {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The attached pods it selects.
+    pub pods: Vec<String>,
+    /// `ingress`, `egress` or both.
+    pub isolates: Vec<String>,
+    /// How many rules it has.
+    pub rules: usize,
+    /// Frames refused to or from those pods in those directions, whichever of their policies
+    /// refused them.
+    pub denied_packets: u64,
+}
+
+/// What would become of a described packet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TraceReport {
+    /// Whether it would arrive, as far as this node can tell.
+    pub verdict: Verdict,
+    /// What would become of it on this node.
+    pub fate: String,
+    /// Its flow.
+    pub flow: String,
+    /// The steps it would take on this node; only the last can have failed.
+    pub steps: Vec<TraceStep>,
+    /// What the sender's policies say.
+    pub egress: SideReasons,
+    /// What the receiver's policies say.
+    pub ingress: SideReasons,
+    /// A tracked connection between the two with this destination port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<FlowReport>,
+    /// What else has to be known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// One step of the road, as `docs/road-of-a-packet.md` has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceStep {
+    /// Its road, number and name.
+    pub step: String,
+    /// Whether the packet went on from here.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
 }
 
 /// One reason and how often.
@@ -237,6 +354,15 @@ pub struct FlowReport {
     pub idle_seconds: f64,
     /// Seconds until it is forgotten unless another frame passes.
     pub expires_seconds: f64,
-    /// `allow` or `deny`.
+    /// `allow` or `deny`: what the tables of now say of its next frame.
     pub verdict: String,
+    /// The policies whose rules allow it here, or that deny it; none where nothing isolates.
+    #[serde(default)]
+    pub policies: Vec<String>,
+    /// The rule of the sender's end, `namespace/name#egress[index]`, if one decided here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress_rule: Option<String>,
+    /// The rule of the receiver's end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress_rule: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `weft ports | peers | routes | workers | flows | drops | version`: lists from a running daemon.
+//! `weft ports | peers | routes | policies | workers | flows | drops | version`: lists from a running daemon.
 //!
 //! One call each, printed as columns, JSON or YAML.
 
@@ -9,7 +9,9 @@ use serde::Serialize;
 
 use super::output::{OutputArg, list, render, span};
 use super::target::Target;
-use crate::api::{Drop, FlowReport, PeerReport, PortReport, RouteReport, WorkerReport};
+use crate::api::{
+    Denial, Drop, FlowReport, PeerReport, PolicyReport, PortReport, RouteReport, WorkerReport,
+};
 
 /// A command that prints one list.
 macro_rules! listing {
@@ -46,6 +48,10 @@ listing!(
     Routes, routes, routes_text
 );
 listing!(
+    /// `weft policies`.
+    Policies, policies, policies_text
+);
+listing!(
     /// `weft workers`.
     Workers, workers, workers_text
 );
@@ -65,7 +71,7 @@ pub(super) struct Flows {
 impl Flows {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let flows = self.target.connect()?.flows(self.pod)?;
-        self.output.print(&flows, |_| flows_text(&flows))?;
+        self.output.print(&flows, |wide| flows_text(&flows, wide))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -85,8 +91,10 @@ pub(super) struct Drops {
 impl Drops {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let drops = self.target.connect()?.drops(self.reset)?;
-        self.output
-            .print(&drops, |wide| drops_text(&drops.drops, wide))?;
+        self.output.print(&drops, |wide| {
+            let denials = denials_text(&drops.denials, wide);
+            drops_text(&drops.drops, wide) + &denials
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -189,6 +197,75 @@ fn routes_text(routes: &Vec<RouteReport>, _wide: bool) -> String {
     render(&heading, rows, "no routes")
 }
 
+fn policies_text(policies: &Vec<PolicyReport>, wide: bool) -> String {
+    let mut heading = vec![
+        "NAMESPACE",
+        "NAME",
+        "ISOLATES",
+        "PODS HERE",
+        "RULES",
+        "DENIED",
+    ];
+    if wide {
+        heading.push("SELECTED");
+    }
+    let mut rows = Vec::new();
+    for policy in policies {
+        let mut row = vec![
+            policy.namespace.clone(),
+            policy.name.clone(),
+            list(&policy.isolates),
+            policy.pods.len().to_string(),
+            policy.rules.to_string(),
+            policy.denied_packets.to_string(),
+        ];
+        if wide {
+            row.push(list(&policy.pods));
+        }
+        rows.push(row);
+    }
+    render(
+        &heading,
+        rows,
+        "no policies: every pod may talk to everybody",
+    )
+}
+
+/// What policies refused, pod by pod; nothing if they refused nothing.
+fn denials_text(denials: &[Denial], wide: bool) -> String {
+    if denials.is_empty() {
+        return String::new();
+    }
+    let mut heading = vec![
+        "DENIED AT",
+        "DIRECTION",
+        "PACKETS",
+        "LAST",
+        "FLOW",
+        "POLICIES",
+    ];
+    if wide {
+        heading.push("NEAREST RULE");
+    }
+    let mut rows = Vec::new();
+    for denial in denials {
+        let example = &denial.example;
+        let mut row = vec![
+            denial.pod.clone(),
+            denial.direction.clone(),
+            denial.packets.to_string(),
+            span(example.age_seconds),
+            example.flow.clone(),
+            list(&denial.policies),
+        ];
+        if wide {
+            row.push(example.nearest.clone().unwrap_or_default());
+        }
+        rows.push(row);
+    }
+    format!("\n{}", render(&heading, rows, ""))
+}
+
 pub(super) fn workers_text(workers: &Vec<WorkerReport>, wide: bool) -> String {
     let mut heading = vec![
         "WORKER",
@@ -225,8 +302,8 @@ pub(super) fn workers_text(workers: &Vec<WorkerReport>, wide: bool) -> String {
     render(&heading, rows, "no workers")
 }
 
-fn flows_text(flows: &[FlowReport]) -> String {
-    let heading = [
+fn flows_text(flows: &[FlowReport], wide: bool) -> String {
+    let mut heading = vec![
         "PROTOCOL",
         "SOURCE",
         "DESTINATION",
@@ -236,10 +313,14 @@ fn flows_text(flows: &[FlowReport]) -> String {
         "PACKETS",
         "BYTES",
         "VERDICT",
+        "POLICIES",
     ];
+    if wide {
+        heading.extend(["EGRESS RULE", "INGRESS RULE"]);
+    }
     let mut rows = Vec::new();
     for flow in flows {
-        rows.push(vec![
+        let mut row = vec![
             flow.protocol.clone(),
             flow.source.clone(),
             flow.destination.clone(),
@@ -249,7 +330,13 @@ fn flows_text(flows: &[FlowReport]) -> String {
             flow.packets.to_string(),
             flow.bytes.to_string(),
             flow.verdict.clone(),
-        ]);
+            list(&flow.policies),
+        ];
+        if wide {
+            let rules = [&flow.egress_rule, &flow.ingress_rule];
+            row.extend(rules.map(|rule| rule.clone().unwrap_or_default()));
+        }
+        rows.push(row);
     }
     render(&heading, rows, "no connections")
 }

@@ -7,8 +7,10 @@
 mod ask;
 mod daemon;
 mod output;
+mod policy;
 mod status;
 mod target;
+mod trace;
 
 use std::io;
 use std::process::ExitCode;
@@ -48,12 +50,18 @@ enum Command {
     Peers(ask::Peers),
     /// List where each destination is forwarded
     Routes(ask::Routes),
+    /// List the NetworkPolicies in force, the pods they select here and what they refused
+    Policies(ask::Policies),
+    /// Tell step by step what would become of a packet; nothing is sent
+    Trace(trace::TraceCommand),
     /// List what each worker thread did
     Workers(ask::Workers),
     /// List the connections being tracked
     Flows(ask::Flows),
     /// List dropped frames by reason, each with its last example
     Drops(ask::Drops),
+    /// Judge manifests: what they allow, why, and what is wrong with them; no daemon, no root
+    Policy(policy::PolicyCommand),
     /// Run a cluster on this machine: nodes and pods as network namespaces
     Lab(crate::lab::cli::LabCommand),
     /// Print the versions of this command and of the daemon, if one answers
@@ -92,9 +100,12 @@ impl Command {
             Self::Ports(command) => command.run(),
             Self::Peers(command) => command.run(),
             Self::Routes(command) => command.run(),
+            Self::Policies(command) => command.run(),
+            Self::Trace(command) => command.run(),
             Self::Workers(command) => command.run(),
             Self::Flows(command) => command.run(),
             Self::Drops(command) => command.run(),
+            Self::Policy(command) => command.run(),
             Self::Lab(command) => command.run(),
             Self::Version(command) => command.run(),
             Self::Completion { shell } => {

@@ -98,9 +98,10 @@ fn summary(status: &Status) -> [(&'static str, String); 7] {
         (false, false) => "not ready",
     };
     let vtep = status.vtep.map(|vtep| vtep.to_string()).unwrap_or_default();
-    let enforced = match (status.policies, status.policies_enforced) {
-        (0, _) | (_, true) => "",
-        (_, false) => " (read, not enforced by this release)",
+    let closed = if status.closed {
+        ", and every pod closed: see the problems below"
+    } else {
+        ""
     };
     [
         (
@@ -133,12 +134,15 @@ fn summary(status: &Status) -> [(&'static str, String); 7] {
             ),
         ),
         ("peers", status.peers.to_string()),
-        ("policies", format!("{}{enforced}", status.policies)),
+        ("policies", format!("{} in force{closed}", status.policies)),
         (
             "state",
             format!(
-                "epoch {} from {}, {} connections",
-                status.epoch, status.source, status.flows
+                "epoch {} from {}, published in {:.1} ms; {} connections",
+                status.epoch,
+                status.source,
+                status.publications.last_seconds * 1000.0,
+                status.flows
             ),
         ),
     ]

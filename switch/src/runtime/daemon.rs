@@ -84,6 +84,7 @@ pub fn run(config: &Config, backend: Backend) -> Result<(), StartError> {
     let mut control = Control::new(ControlParts {
         host_port: host_port(&facts, &host, PortQueues::new(queues, 0)),
         cluster: ClusterState::new(local),
+        seed: random(),
         source: format!("manifests in {}", config.manifests.display()),
         source_handle: source_handle.clone(),
         facts,

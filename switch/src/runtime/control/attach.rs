@@ -199,6 +199,8 @@ impl Control {
             ifname: request.ifname.clone(),
             netns: device.netns.id().ok(),
         };
+        let pod = port.entry.pod.as_deref();
+        self.policies.open(pod, port.entry.addresses());
         self.ports.insert(id, port);
         let opened = self
             .publish()
@@ -244,6 +246,8 @@ impl Control {
         let Some(port) = self.ports.remove(&id) else {
             return;
         };
+        let pod = port.entry.pod.as_deref();
+        self.policies.close(pod, port.entry.addresses());
         if let Err(failure) = self.publish() {
             tracing::error!("closing port {id}: {failure}");
         }

@@ -5,9 +5,16 @@
 
 use std::fmt::{self, Write};
 
+use weft_policy::Direction;
+
+use super::super::worker::Snapshot;
 use super::Control;
 use super::report::{seconds, sum};
+use super::verdicts::{self, refused};
 use crate::path::{DropReason, PortId};
+
+/// Policies named for one pod and direction.
+const MOST_POLICIES: usize = 8;
 
 /// A page under construction.
 #[derive(Default)]
@@ -74,6 +81,7 @@ impl Control {
                 page.line(format_args!("{name}{{worker=\"{worker}\"}} {busy}"));
             }
             self.port_metrics(&mut page, &total);
+            self.denial_metrics(&mut page, &snapshots);
         }
         page.0
     }
@@ -106,6 +114,12 @@ impl Control {
             epoch,
         );
         let desired = self.cluster.desired();
+        let help = "NetworkPolicy objects in force.";
+        page.single("weft_policies", "gauge", help, desired.policies);
+        let help = "Whether all pods are closed because policies are not known well enough.";
+        let closed = u8::from(self.policies.is_closed());
+        page.single("weft_policies_closed", "gauge", help, closed);
+        self.publication_metrics(page);
         page.single(
             "weft_peers",
             "gauge",
@@ -124,6 +138,72 @@ impl Control {
         );
         let help = "Connections refused because the table or a pod's share was full.";
         page.single("weft_flows_refused_total", "counter", help, flows.refused);
+    }
+
+    /// Per pod and direction what was refused, and which policies isolate it: two series that a
+    /// query joins, bounded by ports and [`MOST_POLICIES`], whatever is refused.
+    fn denial_metrics(&self, page: &mut Page, snapshots: &[Snapshot]) {
+        let refused = refused(snapshots);
+        let counted = "weft_denied_frames_total";
+        let isolated = "weft_isolated_by";
+        let help = "Frames that the policies of a pod refused.";
+        page.metric(counted, "counter", help);
+        let mut names = Page::default();
+        let help = "The policies that isolate a pod in a direction, by name.";
+        names.metric(isolated, "gauge", help);
+        for (id, port) in &self.ports {
+            let Some(pod) = port.entry.pod.as_deref() else {
+                continue;
+            };
+            for direction in [Direction::Egress, Direction::Ingress] {
+                let (namespace, pod, direction_name) =
+                    (&pod.namespace, &pod.name, verdicts::name(direction));
+                let labels = format!(
+                    "port=\"{id}\",namespace=\"{namespace}\",pod=\"{pod}\",\
+                     direction=\"{direction_name}\""
+                );
+                let count = refused.get(&(*id, direction)).map_or(0, |r| r.packets);
+                page.line(format_args!("{counted}{{{labels}}} {count}"));
+                let policies = self.isolating(port, direction);
+                for policy in policies.iter().take(MOST_POLICIES) {
+                    names.line(format_args!("{isolated}{{{labels},policy=\"{policy}\"}} 1"));
+                }
+            }
+        }
+        page.0.push_str(&names.0);
+    }
+
+    fn publication_metrics(&self, page: &mut Page) {
+        let publications = self.publications;
+        let help = "Tables published.";
+        page.single(
+            "weft_publications_total",
+            "counter",
+            help,
+            publications.count,
+        );
+        for (name, kind, help, span) in [
+            (
+                "weft_publication_seconds_total",
+                "counter",
+                "Time until every worker used new tables, summed up.",
+                publications.total,
+            ),
+            (
+                "weft_publication_last_seconds",
+                "gauge",
+                "The same for the last tables.",
+                publications.last,
+            ),
+            (
+                "weft_publication_max_seconds",
+                "gauge",
+                "The longest of them.",
+                publications.longest,
+            ),
+        ] {
+            page.single(name, kind, help, seconds(span));
+        }
     }
 
     fn port_metrics(&self, page: &mut Page, total: &crate::path::Counters) {

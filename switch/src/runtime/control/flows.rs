@@ -8,6 +8,7 @@ use super::Control;
 use super::report::seconds;
 use crate::api::{Code, Failure, FlowReport};
 use crate::path::PortId;
+use crate::policy_view::Verdict;
 
 /// Flows in one answer: what fits a message. The most recently used ones are kept.
 const MOST: usize = 2000;
@@ -49,11 +50,17 @@ impl Control {
             })
     }
 
-    fn flow_report(&self, flow: &FlowInfo) -> FlowReport {
+    pub(super) fn flow_report(&self, flow: &FlowInfo) -> FlowReport {
         let key = &flow.original;
         let now = self.now();
         let owner = u16::try_from(flow.owner).ok().and_then(PortId::new);
         let owner = owner.and_then(|id| self.ports.get(&id));
+        let standing = self.standing(flow);
+        let [egress_rule, ingress_rule] = standing.rules;
+        let rules = [&egress_rule, &ingress_rule].into_iter().flatten();
+        let policy = |rule: &String| rule.split('#').next().unwrap_or_default().to_owned();
+        let mut policies: Vec<String> = rules.map(policy).collect();
+        policies.dedup();
         FlowReport {
             protocol: protocol(key.protocol.0),
             source: end(key.src, key.src_port),
@@ -67,7 +74,10 @@ impl Control {
             bytes: flow.bytes.iter().sum(),
             idle_seconds: seconds(now.since(flow.seen)),
             expires_seconds: seconds(flow.expires.since(now)),
-            verdict: "allow".to_owned(),
+            verdict: Verdict::of(standing.allowed).to_string(),
+            policies,
+            egress_rule,
+            ingress_rule,
         }
     }
 }

@@ -13,6 +13,8 @@ use crossbeam_channel::{Receiver, Sender};
 use weft_policy::{Conntrack, Moment};
 
 pub(super) use self::attach::{Port, host_port};
+use self::policy::Policies;
+use self::publish::Publications;
 use super::clock::Clock;
 use super::host::Host;
 use super::mailbox::{Message, WorkerHandle};
@@ -26,9 +28,12 @@ use crate::path::{PortEntry, PortId, Tables};
 mod attach;
 mod exposition;
 mod flows;
+mod policy;
 mod publish;
 mod report;
 mod request;
+mod trace;
+mod verdicts;
 
 /// What control is asked to do.
 #[derive(Debug)]
@@ -65,6 +70,8 @@ pub(super) struct ControlParts {
     pub(super) clock: Clock,
     pub(super) backend: Backend,
     pub(super) cluster: ClusterState,
+    /// Random: see [`weft_policy::Engine::new`].
+    pub(super) seed: u64,
     pub(super) source: String,
     pub(super) source_handle: SourceHandle,
     pub(super) tables: Arc<ArcSwap<Tables>>,
@@ -80,6 +87,7 @@ pub(super) struct Control {
     clock: Clock,
     backend: Backend,
     cluster: ClusterState,
+    policies: Policies,
     source: String,
     source_handle: SourceHandle,
     tables: Arc<ArcSwap<Tables>>,
@@ -91,6 +99,7 @@ pub(super) struct Control {
     next_port: u16,
     /// What is wrong apart from the desired state, by subject.
     problems: BTreeMap<String, Problem>,
+    publications: Publications,
     /// The previous report of each worker, for shares of time.
     last_reports: Vec<Snapshot>,
 }
@@ -102,6 +111,7 @@ impl Control {
             clock: parts.clock,
             backend: parts.backend,
             cluster: parts.cluster,
+            policies: Policies::new(parts.seed),
             source: parts.source,
             source_handle: parts.source_handle,
             tables: parts.tables,
@@ -111,6 +121,7 @@ impl Control {
             ports: BTreeMap::from([(PortId::HOST, parts.host_port)]),
             next_port: 1,
             problems: BTreeMap::new(),
+            publications: Publications::default(),
             last_reports: Vec::new(),
         }
     }
@@ -184,7 +195,8 @@ impl Control {
             appeared,
             resolved,
             notices,
-            ..
+            changes,
+            closed,
         } = self.cluster.step(Event::Batch(events), self.clock.now());
         for Trouble { place, what, next } in &appeared {
             tracing::warn!(%place, %next, "{what}");
@@ -194,6 +206,12 @@ impl Control {
         }
         for Trouble { place, what, .. } in &notices {
             tracing::info!(%place, "{what}");
+        }
+        for change in changes {
+            self.policies.apply(change);
+        }
+        if self.policies.set_closed(closed) && closed {
+            tracing::error!("all pods are closed: policies are not known well enough");
         }
         publish
     }
@@ -222,6 +240,8 @@ impl Control {
             Call::Routes => json(Ok(self.route_reports())),
             Call::Workers => json(self.worker_reports()),
             Call::Drops { reset } => json(self.drops(reset)),
+            Call::Policies => json(self.policy_reports()),
+            Call::Trace(query) => json(self.trace(&query)),
             Call::Flows { pod } => json(self.flows(pod.as_deref())),
             // Answered behind everything the source finds.
             Call::Sync => return self.source_handle.sync(reply),
@@ -244,11 +264,13 @@ impl Control {
         }
     }
 
-    /// The ports as the path sees them.
+    /// The ports as the path sees them, each with its pod's policies in the compiler's last table.
     fn entries(&self) -> impl Iterator<Item = (PortId, PortEntry)> {
-        self.ports
-            .iter()
-            .map(|(id, port)| (*id, port.entry.clone()))
+        self.ports.iter().map(|(id, port)| {
+            let policy = self.policies.set_of(port.entry.pod.as_deref());
+            let entry = port.entry.clone();
+            (*id, PortEntry { policy, ..entry })
+        })
     }
 
     /// Takes pods' and the node's interfaces away and lets the workers go.

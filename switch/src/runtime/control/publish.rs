@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
+use weft_policy::Span;
 use weft_sys::SysError;
 use weft_sys::netlink::{Netlink, addr, link};
 
@@ -17,17 +18,42 @@ use super::Control;
 use crate::api::{Code, Failure};
 use crate::cluster::compile;
 
+/// How long publications took: from the decision to publish until every worker used the tables.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Publications {
+    pub(super) count: u64,
+    pub(super) last: Span,
+    pub(super) longest: Span,
+    pub(super) total: Span,
+}
+
+impl Publications {
+    fn note(&mut self, took: Span) {
+        self.count += 1;
+        self.last = took;
+        self.longest = self.longest.max(took);
+        self.total = Span::from_nanos(self.total.as_nanos().saturating_add(took.as_nanos()));
+    }
+}
+
 impl Control {
     /// Compiles the present state and has every worker use it.
     pub(super) fn publish(&mut self) -> Result<(), Failure> {
+        let begun = self.now();
+        self.compile_and_swap()?;
+        self.publications.note(self.now().since(begun));
+        self.follow_with_host();
+        Ok(())
+    }
+
+    fn compile_and_swap(&mut self) -> Result<(), Failure> {
         let epoch = self.tables.load().epoch.next();
         let addresses = node_addresses().unwrap_or_else(|error| {
             tracing::warn!(%error, "the node's addresses are unknown; using the tunnel's alone");
             vec![self.facts.vtep]
         });
         let desired = self.cluster.desired();
-        let policy = weft_policy::Table::allow_all();
-        let publication = (epoch, policy);
+        let publication = (epoch, self.policies.table());
         let tables = compile(&self.facts, addresses, desired, self.entries(), publication);
         let tables = match tables {
             Ok(tables) => tables,
@@ -40,9 +66,9 @@ impl Control {
         };
         self.problems.remove("tables");
         self.tables.store(Arc::new(tables));
-        ask_all(&self.workers, |done| Message::Sync { done }).map_err(|s| self.stuck(&s))?;
-        self.follow_with_host();
-        Ok(())
+        ask_all(&self.workers, |done| Message::Sync { done })
+            .map(|_| ())
+            .map_err(|stuck| self.stuck(&stuck))
     }
 
     /// Keeps the node's routes and masquerading in step; pods do not depend on it.

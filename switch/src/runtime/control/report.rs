@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
-use weft_policy::{Moment, Span};
+use weft_policy::{Moment, PolicySetId, Span};
 
 use super::super::mailbox::{Message, ask_all};
 use super::super::ports::host_bits;
@@ -11,8 +11,8 @@ use super::super::worker::Snapshot;
 use super::Control;
 use super::attach::Port;
 use crate::api::{
-    Code, Drop, DropExample, Drops, Failure, PeerReport, PortReport, Problem, RouteReport, Status,
-    Synced, WorkerReport,
+    Code, Drop, DropExample, Drops, Failure, PeerReport, PortReport, Problem, PublicationReport,
+    RouteReport, Status, Synced, WorkerReport,
 };
 use crate::path::{Cidr, Counters, DropReason, Example, Origin, PortId};
 
@@ -60,7 +60,13 @@ impl Control {
             pods: pod_ports.count(),
             peers: desired.peers.len(),
             policies: desired.policies,
-            policies_enforced: false,
+            policies_enforced: true,
+            closed: self.policies.is_closed(),
+            publications: PublicationReport {
+                count: self.publications.count,
+                last_seconds: seconds(self.publications.last),
+                max_seconds: seconds(self.publications.longest),
+            },
             flows: self.conntrack.len(),
             workers,
             drops: self.drop_list(&snapshots),
@@ -77,7 +83,7 @@ impl Control {
         Ok(Synced {
             epoch: self.tables.load().epoch.0,
             policies: self.cluster.desired().policies,
-            closed: false,
+            closed: self.policies.is_closed(),
             problems: self.problem_list(),
         })
     }
@@ -94,7 +100,25 @@ impl Control {
             place: trouble.place.clone(),
             next: trouble.next.clone(),
         });
-        own.chain(of_state).collect()
+        own.chain(of_state).chain(self.unknown_pods()).collect()
+    }
+
+    /// Pods that are closed because nobody has told of them yet.
+    fn unknown_pods(&self) -> impl Iterator<Item = Problem> {
+        let pods = self
+            .ports
+            .values()
+            .filter_map(|port| port.entry.pod.as_deref());
+        let unknown = pods.filter(|pod| {
+            !self.policies.knows(pod) && self.policies.set_of(Some(pod)) != PolicySetId::UNSELECTED
+        });
+        unknown.map(|pod| Problem {
+            what: "the pod is closed: there is no Pod object of it, and policies of its namespace \
+                   isolate pods"
+                .to_owned(),
+            place: format!("pod {pod}"),
+            next: "give its Pod manifest, or detach it".to_owned(),
+        })
     }
 
     pub(super) fn worker_reports(&mut self) -> Result<Vec<WorkerReport>, Failure> {
@@ -200,12 +224,12 @@ impl Control {
 
     pub(super) fn drops(&mut self, reset: bool) -> Result<Drops, Failure> {
         let snapshots = self.snapshots()?;
-        let drops = self.drop_list(&snapshots);
+        let (drops, denials) = (self.drop_list(&snapshots), self.denials(&snapshots));
         if reset {
             let done = ask_all(&self.workers, |done| Message::ResetDrops { done });
             done.map_err(|stuck| self.stuck(&stuck))?;
         }
-        Ok(Drops { drops })
+        Ok(Drops { drops, denials })
     }
 
     fn drop_list(&self, snapshots: &[Snapshot]) -> Vec<Drop> {

@@ -258,6 +258,9 @@ impl Forwarding {
                 .iter()
                 .filter_map(|reason| Some((*reason, *self.path.examples().last(*reason)?)))
                 .collect(),
+            denials: (self.path.denials().iter())
+                .map(|(port, direction, packets, last)| (port, direction, packets, *last))
+                .collect(),
             pool_available: self.out.pool.available(),
         }
     }

@@ -16,7 +16,7 @@ use arc_swap::{ArcSwap, Cache};
 use crossbeam_channel::{Receiver, Sender};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
-use weft_policy::{Epoch, Moment, Span};
+use weft_policy::{Direction, Epoch, Moment, Span};
 
 use self::forwarding::Forwarding;
 use self::ready::{Ready, Source, WAKER};
@@ -24,7 +24,7 @@ use super::clock::Clock;
 use super::control::Command;
 use super::mailbox::{Message, WorkerHandle};
 use super::queue::PortQueues;
-use crate::path::{Counters, DropReason, Example, Path, PortId, Tables};
+use crate::path::{Counters, Denial, DropReason, Example, Path, PortId, Tables};
 
 mod forwarding;
 mod ready;
@@ -55,6 +55,7 @@ pub(super) struct Snapshot {
     pub(super) stats: Stats,
     pub(super) counters: Counters,
     pub(super) examples: Vec<(DropReason, Example)>,
+    pub(super) denials: Vec<(PortId, Direction, u64, Denial)>,
     pub(super) pool_available: usize,
 }
 
