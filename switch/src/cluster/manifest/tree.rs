@@ -357,15 +357,12 @@ fn resolve(text: String) -> Value {
     }
 }
 
-/// The words of YAML 1.1 for true and false.
+/// The words of YAML 1.1 for true and false, but for its single letters: namespaces are named y,
+/// and nobody means true by it.
 pub(super) fn truth(word: &str) -> Option<bool> {
     match word {
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
-            Some(true)
-        }
-        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
-            Some(false)
-        }
+        "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Some(true),
+        "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => Some(false),
         _ => None,
     }
 }
