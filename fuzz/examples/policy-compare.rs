@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use arbitrary::Unstructured;
-use weft_fuzz::policy::court::Court;
+use weft_fuzz::policy::court::{Answer, Court, Difference};
 use weft_fuzz::policy::jury::Jury;
 use weft_fuzz::policy::scenario::{self, Step};
-use weft_fuzz::policy::{random, run};
+use weft_fuzz::policy::{HASH_SEED, random, report};
 
-/// One scenario in so many is also put before those who misread the specification.
+/// So many scenarios happen to one engine, one after the other.
+const LIFE: u64 = 16;
+/// One engine in so many is also put before those who misread the specification.
 const SAMPLE: u64 = 32;
 
 #[derive(Debug, Default)]
@@ -48,17 +50,12 @@ fn main() -> ExitCode {
     let begin = Instant::now();
     let mut tally = Tally::default();
     let mut jury = Jury::default();
+    // Far from the seeds of other runs, however many scenarios they take.
+    let seeds = seed << 40;
     while tally.triples < wanted {
-        // Far from the seeds of other runs, however many scenarios they take.
-        let bytes = random((seed << 40) + tally.scenarios);
-        if tally.scenario(&bytes, &mut jury).is_err() {
-            // Panics with the fewest steps.
-            run(&bytes);
-            eprintln!(
-                "scenario {} of seed {seed} differs once only",
-                tally.scenarios
-            );
-            return ExitCode::FAILURE;
+        let mut steps = Vec::new();
+        if tally.life(seeds, &mut jury, &mut steps).is_err() {
+            report(steps);
         }
     }
     tally.print(&jury, begin.elapsed().as_secs_f64());
@@ -66,33 +63,49 @@ fn main() -> ExitCode {
 }
 
 impl Tally {
-    fn scenario(&mut self, bytes: &[u8], jury: &mut Jury) -> Result<(), ()> {
-        let sampled = self.scenarios.is_multiple_of(SAMPLE);
-        self.scenarios += 1;
-        let mut court = Court::new(self.scenarios);
+    /// What happens to one engine; on a difference, `steps` is what led to it.
+    fn life(
+        &mut self,
+        seeds: u64,
+        jury: &mut Jury,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), Difference> {
+        let sampled = (self.scenarios / LIFE).is_multiple_of(SAMPLE);
+        let mut court = Court::new(HASH_SEED);
         jury.forget();
-        for step in scenario::draw(&mut Unstructured::new(bytes)) {
-            let answer = court.take(&step).map_err(drop)?;
-            self.changes += u64::from(matches!(step, Step::Change(_)));
-            self.tables += u64::from(matches!(step, Step::Publish));
-            if sampled {
-                jury.take(&court, &step, answer);
-            }
-            if !answer.is_some() {
-                continue;
-            }
-            self.triples += 1;
-            self.sampled += u64::from(sampled);
-            match (
-                answer.egress.unwrap_or(true),
-                answer.ingress.unwrap_or(true),
-            ) {
-                (true, true) => self.allowed += 1,
-                (false, _) => self.denied_at_sender += 1,
-                (true, false) => self.denied_at_receiver += 1,
+        for _ in 0..LIFE {
+            let bytes = random(seeds + self.scenarios);
+            self.scenarios += 1;
+            let drawn = scenario::draw_on(court.cluster(), &mut Unstructured::new(&bytes));
+            for step in drawn {
+                steps.push(step);
+                let Some(step) = steps.last() else { continue };
+                let answer = court.take(step)?;
+                if sampled {
+                    jury.take(&court, step, answer);
+                }
+                self.count(step, answer, sampled);
             }
         }
         Ok(())
+    }
+
+    fn count(&mut self, step: &Step, answer: Answer, sampled: bool) {
+        self.changes += u64::from(matches!(step, Step::Change(_)));
+        self.tables += u64::from(matches!(step, Step::Publish));
+        if !answer.is_some() {
+            return;
+        }
+        self.triples += 1;
+        self.sampled += u64::from(sampled);
+        match (
+            answer.egress.unwrap_or(true),
+            answer.ingress.unwrap_or(true),
+        ) {
+            (true, true) => self.allowed += 1,
+            (false, _) => self.denied_at_sender += 1,
+            (true, false) => self.denied_at_receiver += 1,
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]

@@ -18,16 +18,29 @@ use arbitrary::Unstructured;
 use court::Court;
 use scenario::Step;
 
+/// What tables are hashed by, the same whenever steps are taken again.
+pub const HASH_SEED: u64 = 0x7765_6674;
+
 /// The harness.
 ///
 /// # Panics
 /// When two of the three differ; with the fewest steps that show it.
 pub fn run(bytes: &[u8]) {
     let steps = scenario::draw(&mut Unstructured::new(bytes));
-    if let Err(difference) = judge(&steps) {
-        let steps = shrink::fewest(steps);
-        let last = judge(&steps).err().unwrap_or(difference);
-        panic!("{last}\nafter\n{}", scenario::describe(&steps));
+    if judge(&steps).is_err() {
+        report(steps);
+    }
+}
+
+/// Says what the fewest of these steps are that show the difference.
+///
+/// # Panics
+/// Always.
+pub fn report(steps: Vec<Step>) -> ! {
+    let steps = shrink::fewest(steps);
+    match judge(&steps) {
+        Err(difference) => panic!("{difference}\nafter\n{}", scenario::describe(&steps)),
+        Ok(()) => panic!("a difference that does not come again"),
     }
 }
 
@@ -36,7 +49,7 @@ pub fn run(bytes: &[u8]) {
 /// # Errors
 /// The first difference.
 pub fn judge(steps: &[Step]) -> Result<(), court::Difference> {
-    let mut court = Court::new(0x7765_6674);
+    let mut court = Court::new(HASH_SEED);
     steps.iter().try_for_each(|step| court.take(step).map(drop))
 }
 

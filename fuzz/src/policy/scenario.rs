@@ -30,7 +30,15 @@ pub enum Step {
 /// A scenario: a cluster, learnt in some order, with questions; then changes, one or two at a
 /// time, with more questions.
 pub fn draw(u: &mut Unstructured<'_>) -> Vec<Step> {
-    let mut draw = Draw::default();
+    draw_on(&Cluster::default(), u)
+}
+
+/// The same on top of what there is already.
+pub fn draw_on(cluster: &Cluster, u: &mut Unstructured<'_>) -> Vec<Step> {
+    let mut draw = Draw {
+        steps: Vec::new(),
+        cluster: cluster.clone(),
+    };
     draw.beginning(u);
     let mut rounds = below(u, 10);
     draw.publish_and_ask(u, 24);
@@ -47,7 +55,6 @@ pub fn draw(u: &mut Unstructured<'_>) -> Vec<Step> {
     draw.steps
 }
 
-#[derive(Default)]
 struct Draw {
     steps: Vec<Step>,
     cluster: Cluster,

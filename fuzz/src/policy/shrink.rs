@@ -11,15 +11,14 @@ use super::scenario::Step;
 /// As few steps as still show a difference, each as small as it gets.
 #[must_use]
 pub fn fewest(mut steps: Vec<Step>) -> Vec<Step> {
+    let mut length = steps.len() / 2;
+    while length > 1 {
+        without_runs(&mut steps, length);
+        length /= 2;
+    }
     loop {
         let before = steps.clone();
-        let mut index = steps.len();
-        while index > 0 {
-            index -= 1;
-            let mut fewer = steps.clone();
-            fewer.remove(index);
-            keep_if_wrong(&mut steps, fewer);
-        }
+        without_runs(&mut steps, 1);
         for index in 0..steps.len() {
             for smaller in smaller(&steps[index]) {
                 let mut changed = steps.clone();
@@ -30,6 +29,18 @@ pub fn fewest(mut steps: Vec<Step>) -> Vec<Step> {
         if steps == before {
             return steps;
         }
+    }
+}
+
+/// Leaves out runs of steps of this length, the last first.
+fn without_runs(steps: &mut Vec<Step>, length: usize) {
+    let mut start = steps.len();
+    while start > 0 {
+        start = start.saturating_sub(length);
+        let mut fewer = steps.clone();
+        let end = (start + length).min(fewer.len());
+        fewer.drain(start..end);
+        keep_if_wrong(steps, fewer);
     }
 }
 
