@@ -27,10 +27,11 @@ use std::{env, fs};
 pub type Harness = fn(&[u8]);
 
 /// Every target by the name of its file in `fuzz_targets/`.
-pub const TARGETS: [(&str, Harness); 7] = [
+pub const TARGETS: [(&str, Harness); 8] = [
     ("differential", differential::run),
     ("doors", doors::sequence),
     ("headers", headers::run),
+    ("manifests", policy::reader::run),
     ("pod_door", doors::pod_door),
     ("policy", policy::run),
     ("tunnel_door", doors::tunnel_door),

@@ -9,6 +9,8 @@ pub mod court;
 pub mod edges;
 pub mod jury;
 pub mod misreadings;
+mod paper;
+pub mod reader;
 pub mod scenario;
 pub mod shrink;
 pub mod things;

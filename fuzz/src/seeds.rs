@@ -24,6 +24,7 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("differential", frames()),
         ("doors", scenarios()),
         ("headers", frames()),
+        ("manifests", manifests()),
         ("pod_door", behind(0x01, frames())),
         ("policy", clusters()),
         ("tunnel_door", behind(0x00, payloads())),
@@ -54,6 +55,14 @@ fn scenarios() -> Vec<Seed> {
         ("choices-2", choices(2)),
         ("choices-3", choices(3)),
     ]
+}
+
+/// Choices for clusters that are written and read, and one manifest as text.
+fn manifests() -> Vec<Seed> {
+    let text = include_bytes!("policy/example.yaml").to_vec();
+    let mut seeds = behind(0, clusters());
+    seeds.extend(behind(b'#', vec![("example", text)]));
+    seeds
 }
 
 /// Enough bytes for whole clusters.

@@ -6,7 +6,7 @@
 use arbitrary::Unstructured;
 use weft_fuzz::policy::court::Court;
 use weft_fuzz::policy::jury::Jury;
-use weft_fuzz::policy::{HASH_SEED, random, report, scenario};
+use weft_fuzz::policy::{HASH_SEED, random, reader, report, scenario};
 
 /// Clusters with policies and a packet.
 const TRIPLES: usize = 200_000;
@@ -54,4 +54,13 @@ fn every_misreading_is_found_out() {
         .map(|(name, _)| name)
         .collect();
     assert_eq!(unnoticed, Vec::<&str>::new());
+}
+
+#[test]
+fn what_is_written_is_what_is_read() {
+    for seed in 0..60 {
+        let bytes = random(seed);
+        let steps = scenario::draw(&mut Unstructured::new(&bytes));
+        reader::write_and_read(&mut Unstructured::new(&bytes), &steps);
+    }
 }
