@@ -30,7 +30,7 @@ mod rng;
 mod step;
 mod trace;
 
-use weft_policy::{Conntrack, Epoch, Moment, Span};
+use weft_policy::{Conntrack, Moment, PolicySetId, Span, Table};
 
 pub use builder::Builder;
 pub use link::Link;
@@ -38,7 +38,7 @@ pub use pod::Pod;
 pub use smoltcp;
 pub use trace::{Event, Place, Trace, What};
 
-use crate::path::{Counters, PortId, Tables};
+use crate::path::{Counters, Denials, PodName, PortId, Tables};
 use node::{Plan, SimNode};
 use queue::Queue;
 use rng::Rng;
@@ -98,25 +98,46 @@ impl Sim {
             .unwrap_or(PortId::HOST)
     }
 
-    /// Adds the pod and publishes its node's tables anew, with the next epoch.
     fn attach(&mut self, pod: Pod) -> PodId {
         let node = pod.node;
         self.pods.push(pod);
+        self.publish(node);
+        PodId(self.pods.len() - 1)
+    }
+
+    /// Puts a node under a policy: its tables are published anew with it, and each of its pods
+    /// gets the set that `set_of` names. A pod added later obeys no policy until the next call.
+    pub fn enforce(
+        &mut self,
+        node: usize,
+        policy: Table,
+        mut set_of: impl FnMut(&PodName) -> PolicySetId,
+    ) {
+        for pod in self.pods.iter_mut().filter(|pod| pod.node == node) {
+            let set = pod.entry().pod.as_deref().map(&mut set_of);
+            pod.obey(set.unwrap_or(PolicySetId::UNSELECTED));
+        }
+        if let Some(known) = self.nodes.get_mut(node) {
+            known.policy = policy;
+        }
+        self.publish(node);
+    }
+
+    /// Publishes a node's tables as they are now, with the next epoch.
+    fn publish(&mut self, index: usize) {
+        let nodes = self.nodes.len();
+        let Some(node) = self.nodes.get_mut(index) else {
+            return;
+        };
         let ports = self
             .pods
             .iter()
-            .filter(|pod| pod.node == node)
+            .filter(|pod| pod.node == index)
             .map(|pod| (pod.port, pod.entry().clone()));
-        let place = (node, self.nodes.len());
-        let epoch = self
-            .nodes
-            .get(node)
-            .map_or_else(Epoch::default, |node| node.tables.epoch.next());
-        let tables = self.plan.tables(place, epoch, ports);
-        if let (Some(node), Ok(tables)) = (self.nodes.get_mut(node), tables) {
+        let publication = (node.tables.epoch.next(), node.policy.clone());
+        if let Ok(tables) = self.plan.tables((index, nodes), publication, ports) {
             node.tables = tables;
         }
-        PodId(self.pods.len() - 1)
     }
 
     /// The stack at a node's host port.
@@ -157,6 +178,11 @@ impl Sim {
     /// What a node counted; `None` if there is no such node.
     pub fn counters(&self, node: usize) -> Option<&Counters> {
         Some(self.nodes.get(node)?.path.counters())
+    }
+
+    /// What a node's policies refused; `None` if there is no such node.
+    pub fn denials(&self, node: usize) -> Option<&Denials> {
+        Some(self.nodes.get(node)?.path.denials())
     }
 
     /// A node's tables; `None` if there is no such node.

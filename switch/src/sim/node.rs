@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use weft_encap::{Lanes, Underlay, VXLAN_PORT, Vni};
-use weft_policy::{Config, Conntrack, Epoch, PolicySetId};
+use weft_policy::{Config, Conntrack, Epoch, PolicySetId, Table};
 use weft_wire::{Mac, Pool};
 
 use crate::path::{
@@ -32,6 +32,8 @@ const VNI: Vni = match Vni::new(1) {
 pub(super) struct SimNode {
     pub(super) path: Path,
     pub(super) tables: Tables,
+    /// What the next tables are published with.
+    pub(super) policy: Table,
     pub(super) out: Out,
     pub(super) conntrack: Arc<Conntrack>,
 }
@@ -60,6 +62,7 @@ impl SimNode {
         Self {
             path: Path::new(config, Arc::clone(&conntrack)),
             tables,
+            policy: Table::allow_all(),
             out: Out::new(Pool::new(FRAMES, FRAME)),
             conntrack,
         }
@@ -109,7 +112,7 @@ impl Plan {
     pub(super) fn tables(
         self,
         (index, nodes): (usize, usize),
-        epoch: Epoch,
+        (epoch, policy): (Epoch, Table),
         ports: impl Iterator<Item = (PortId, PortEntry)>,
     ) -> Result<Tables, TableError> {
         let node = Node {
@@ -122,7 +125,7 @@ impl Plan {
             addresses: vec![self.vtep(index)],
             cidrs: Self::cidrs(index),
         };
-        let builder = TablesBuilder::new(node).epoch(epoch);
+        let builder = TablesBuilder::new(node).epoch(epoch).policy(policy);
         let builder = ports.fold(builder, |builder, (id, entry)| builder.port(id, entry));
         let others = (0..nodes).filter(|other| *other != index);
         others

@@ -12,7 +12,7 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::{icmp, tcp, udp};
 use smoltcp::time::Instant as StackTime;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr};
-use weft_policy::Moment;
+use weft_policy::{Moment, PolicySetId};
 use weft_wire::icmp::IcmpMessage;
 use weft_wire::{Arp, ArpOperation, Parsed, Transport, build};
 
@@ -94,6 +94,11 @@ impl Pod {
     /// The port's entry in its node's tables: addresses, MAC, MTU.
     pub const fn entry(&self) -> &PortEntry {
         &self.entry
+    }
+
+    /// Which policies the port obeys in its node's next tables.
+    pub(super) const fn obey(&mut self, set: PolicySetId) {
+        self.entry.policy = set;
     }
 
     /// The address of the family that `like` has.
