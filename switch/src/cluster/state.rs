@@ -278,39 +278,51 @@ impl ClusterState {
     /// Puts an origin's objects in the place of those it held before.
     fn replace(&mut self, origin: Arc<str>, after: Option<Origin>) {
         let before = self.origins.remove(&origin).unwrap_or_default();
-        for held in before.held {
-            if let Some(entry) = self.objects.get_mut(&held.key) {
-                entry.claims.retain(|claim| claim.origin != origin);
-            }
-            self.touched.insert(held.key);
+        let after = after.unwrap_or_default();
+        let mut claims: BTreeMap<&ObjectKey, Vec<Claim>> = BTreeMap::new();
+        for held in &before.held {
+            claims.entry(&held.key).or_default();
         }
-        self.touched
-            .extend(before.unlabelled.into_iter().map(namespace_key));
-        if let Some(after) = after {
-            for held in &after.held {
-                self.claim(&origin, held);
-            }
-            let unlabelled = after.unlabelled.iter().cloned();
-            self.touched.extend(unlabelled.map(namespace_key));
+        for held in &after.held {
+            self.first_sight(&held.key);
+            claims.entry(&held.key).or_default().push(Claim {
+                origin: Arc::clone(&origin),
+                line: held.line,
+                object: Arc::clone(&held.object),
+            });
+        }
+        for (key, claims) in claims {
+            self.claim(key, &origin, claims);
+        }
+        let unlabelled = before.unlabelled.iter().chain(&after.unlabelled);
+        self.touched.extend(unlabelled.cloned().map(namespace_key));
+        if after.was_read || after.closes_all {
             self.origins.insert(Arc::clone(&origin), after);
         }
         self.touched_origins.insert(origin);
     }
 
-    fn claim(&mut self, origin: &Arc<str>, held: &origin::Held) {
-        let entry = self.objects.entry(held.key.clone()).or_insert_with(|| {
+    fn first_sight(&mut self, key: &ObjectKey) {
+        if !self.objects.contains_key(key) {
             self.next_seen += 1;
-            Entry {
+            let entry = Entry {
                 first_seen: self.next_seen,
                 claims: Vec::new(),
-            }
-        });
-        entry.claims.push(Claim {
-            origin: Arc::clone(origin),
-            line: held.line,
-            object: Arc::clone(&held.object),
-        });
-        self.touched.insert(held.key.clone());
+            };
+            self.objects.insert(key.clone(), entry);
+        }
+    }
+
+    /// Replaces what an origin says of an object; who said so first keeps the first place.
+    fn claim(&mut self, key: &ObjectKey, origin: &Arc<str>, claims: Vec<Claim>) {
+        self.touched.insert(key.clone());
+        let Some(entry) = self.objects.get_mut(key) else {
+            return;
+        };
+        let place = entry.claims.iter().position(|c| c.origin == *origin);
+        entry.claims.retain(|claim| claim.origin != *origin);
+        let place = place.unwrap_or(entry.claims.len());
+        entry.claims.splice(place..place, claims);
     }
 
     /// Derives what follows from everything touched; whether `desired` changed.

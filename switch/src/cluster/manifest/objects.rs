@@ -399,7 +399,9 @@ fn internal_ips(reader: &mut Reader, status: &Spot<'_>) -> Vec<Located<IpAddr>> 
 
 fn address(reader: &mut Reader, spot: &Spot<'_>, field: &str) -> Option<Located<IpAddr>> {
     let text = reader.text(spot)?.trim();
-    let Ok(value) = text.parse() else {
+    let parsed = text.parse().ok();
+    let is_mapped = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    let Some(value) = parsed.filter(|ip| !is_mapped(ip)) else {
         let what = format!("{text:?} is not an IP address, such as 10.244.1.2");
         reader.error_at(spot.line(), field, what);
         return None;

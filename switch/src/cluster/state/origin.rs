@@ -23,7 +23,7 @@ pub(super) struct Origin {
     /// Namespaces whose object it holds in a form that cannot be read.
     pub(super) unlabelled: BTreeSet<String>,
     /// Whether it could ever be read.
-    was_read: bool,
+    pub(super) was_read: bool,
 }
 
 /// One object it holds.
@@ -104,6 +104,9 @@ impl Origin {
         broken: Vec<Broken>,
         before: &[Held],
     ) -> Vec<(std::ops::Range<usize>, Outcome)> {
+        if broken.is_empty() {
+            return Vec::new();
+        }
         let present: BTreeSet<_> = self.held.iter().map(|held| held.key.clone()).collect();
         let mut missing: Vec<_> = before
             .iter()

@@ -3,8 +3,15 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
     reason = "a failed expectation is how a test fails"
 )]
+
+mod life;
+mod policy;
+mod scale;
+mod wrong;
 
 use weft_policy::Moment;
 use weft_switch::cluster::objects::{Located, Object, Protocol};
