@@ -11,10 +11,14 @@
     reason = "a failed expectation is how a test fails"
 )]
 
+mod busy;
 mod doors;
+mod first_instant;
 mod life;
+mod live_change;
 mod overlay;
 mod pods;
+mod policies;
 mod rig;
 
 /// The Node object of another node.

@@ -1,0 +1,201 @@
+//! A change under load: nothing is let through after the command that denies it has returned, and
+//! nothing else is lost. `WEFT_FLIPS` says how often.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use weft_policy::{Moment, Span};
+use weft_switch::runtime::Clock;
+
+use super::busy::{Busy, denied, say, socket, times};
+use super::policies::{pod_yaml, policy_yaml};
+use super::rig::{Node, Space, eventually, privileged};
+
+/// Datagrams per second of each of the two flows.
+const RATE: u64 = 5_000;
+/// Sent back to back.
+const BURST: u64 = 5;
+/// How long a paced sender rests when nothing is due.
+const REST: Duration = Duration::from_micros(200);
+
+/// When each datagram of a flow was sent and received, by its number.
+type Seen = BTreeMap<u64, (Moment, Moment)>;
+
+/// Numbered and dated datagrams from one pod to another.
+struct Flow {
+    sent: Arc<AtomicU64>,
+    sender: Busy,
+    receiver: JoinHandle<Seen>,
+}
+
+impl Flow {
+    fn start(from: &Space, to: &Space, at: &str, clock: Clock) -> Self {
+        let receiver = receiving(to, at, clock);
+        let sent = Arc::new(AtomicU64::new(0));
+        let sender = sending(from, at.parse().unwrap(), clock, Arc::clone(&sent));
+        let flow = Self {
+            sent,
+            sender,
+            receiver,
+        };
+        flow.send_more(100);
+        flow
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Acquire)
+    }
+
+    /// Waits until so many more were sent.
+    fn send_more(&self, count: u64) {
+        let target = self.sent() + count;
+        eventually("the flow goes on", || {
+            while self.sent() < target {
+                std::thread::park_timeout(REST);
+            }
+            Some(())
+        });
+    }
+
+    /// How many were sent, and what arrived.
+    fn end(self) -> (u64, Seen) {
+        drop(self.sender);
+        let seen = self.receiver.join().unwrap();
+        (self.sent.load(Ordering::Acquire), seen)
+    }
+}
+
+/// Sends at [`RATE`].
+fn sending(from: &Space, to: SocketAddr, clock: Clock, sent: Arc<AtomicU64>) -> Busy {
+    let (mut number, begin) = (0_u64, clock.now());
+    Busy::new(socket(from, "0.0.0.0:0"), move |socket| {
+        let due = clock.now().since(begin).as_nanos() * RATE / 1_000_000_000;
+        if number + BURST > due {
+            std::thread::park_timeout(REST);
+            return;
+        }
+        for _ in 0..BURST {
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&number.to_le_bytes());
+            let now = clock.now().since(Moment::ZERO).as_nanos();
+            bytes[8..].copy_from_slice(&now.to_le_bytes());
+            socket.send_to(&bytes, to).unwrap();
+            number += 1;
+            sent.store(number, Ordering::Release);
+        }
+    })
+}
+
+/// Receives until the flow is silent for a second.
+fn receiving(space: &Space, at: &str, clock: Clock) -> JoinHandle<Seen> {
+    let socket = socket(space, at);
+    let larger = socket2::SockRef::from(&socket).set_recv_buffer_size(8 << 20);
+    larger.unwrap();
+    let second = Duration::from_secs(1);
+    socket.set_read_timeout(Some(second)).unwrap();
+    std::thread::spawn(move || {
+        let mut seen = Seen::new();
+        let mut bytes = [0; 16];
+        while socket.recv(&mut bytes).is_ok() {
+            let now = clock.now();
+            let [number, sent] =
+                [&bytes[..8], &bytes[8..]].map(|half| u64::from_le_bytes(half.try_into().unwrap()));
+            let before = seen.insert(number, (Moment::from_nanos(sent), now));
+            assert!(before.is_none(), "{number} came twice");
+        }
+        seen
+    })
+}
+
+/// When a denial was in force, and how long it took from the first word to that.
+struct Denial {
+    from: Moment,
+    until: Moment,
+    took: Span,
+}
+
+/// Denies the flow while some of it is sent, and allows it again.
+fn flip(node: &Node, flow: &Flow, deny: &str, clock: Clock) -> Denial {
+    let mut client = node.client();
+    let asked = clock.now();
+    node.manifest("deny.yaml", deny);
+    client.sync().unwrap();
+    let from = clock.now();
+    flow.send_more(2 * BURST);
+    let until = clock.now();
+    std::fs::remove_file(node.path("cluster.d/deny.yaml")).unwrap();
+    client.sync().unwrap();
+    flow.send_more(2 * BURST);
+    Denial {
+        from,
+        until,
+        took: from.since(asked),
+    }
+}
+
+/// Datagrams that were sent and received while they were denied.
+fn leaked(seen: &Seen, denials: &[Denial]) -> usize {
+    let inside = |at: Moment| {
+        let mut denials = denials.iter();
+        denials.position(|denial| denial.from < at && at < denial.until)
+    };
+    let leaks = seen.values().filter(|(sent, received)| {
+        let sent = inside(*sent);
+        sent.is_some() && sent == inside(*received)
+    });
+    leaks.count()
+}
+
+#[test]
+fn nothing_passes_after_a_denial_and_nothing_else_is_lost() {
+    if !privileged("nothing_passes_after_a_denial_and_nothing_else_is_lost") {
+        return;
+    }
+    let flips = times("WEFT_FLIPS", 60);
+    let mut node = Node::new();
+    let pods = ["a", "b", "c", "d"].map(|name| pod_yaml("default", name));
+    node.manifest("pods.yaml", &pods.concat());
+    node.start(&[]);
+    let space = |name: &str, ip: &str| node.pod(name, &[ip]).space;
+    let (a, b) = (space("a", "10.244.1.2"), space("b", "10.244.1.3"));
+    let (c, d) = (space("c", "10.244.1.4"), space("d", "10.244.1.5"));
+    let clock = Clock::start();
+    let judged = Flow::start(&a, &b, "10.244.1.3:7000", clock);
+    let free = Flow::start(&c, &d, "10.244.1.5:7000", clock);
+    let deny = "{podSelector: {matchLabels: {app: b}}, policyTypes: [Ingress]}";
+    let deny = policy_yaml("default", "deny", deny);
+    let flip = |_| flip(&node, &judged, &deny, clock);
+    let denials: Vec<Denial> = (0..flips).map(flip).collect();
+    let ((sent, seen), (free_sent, free_seen)) = (judged.end(), free.end());
+    let leaked = leaked(&seen, &denials);
+    let refused = denied(&node.client().drops(false).unwrap(), "default/b", "ingress");
+    let mut took: Vec<u64> = denials.iter().map(|d| d.took.as_nanos() / 1000).collect();
+    took.sort_unstable();
+    say(&format!(
+        "live change: {flips} denials and as many allowances under 2 x {RATE} datagrams/s; judged \
+         flow: {sent} sent, {refused} refused, {} arrived, {leaked} let through after a denial; \
+         unaffected flow: {free_sent} sent, {} arrived; from writing the file to the denial in \
+         force: median {} us, longest {} us; longest publication {:.1} ms",
+        seen.len(),
+        free_seen.len(),
+        took[took.len() / 2],
+        took[took.len() - 1],
+        node.status().unwrap().publications.max_seconds * 1000.0,
+    ));
+    assert_eq!(leaked, 0);
+    assert_eq!(
+        free_seen.len() as u64,
+        free_sent,
+        "lost of the unaffected flow"
+    );
+    assert!(refused >= u64::from(flips));
+    assert_eq!(
+        refused + seen.len() as u64,
+        sent,
+        "each datagram was refused or arrived"
+    );
+}
