@@ -11,6 +11,7 @@
     reason = "a harness reports a finding by panicking"
 )]
 
+pub mod conntrack;
 pub mod differential;
 pub mod doors;
 pub mod headers;
@@ -27,7 +28,8 @@ use std::{env, fs};
 pub type Harness = fn(&[u8]);
 
 /// Every target by the name of its file in `fuzz_targets/`.
-pub const TARGETS: [(&str, Harness); 8] = [
+pub const TARGETS: [(&str, Harness); 9] = [
+    ("conntrack", conntrack::run),
     ("differential", differential::run),
     ("doors", doors::sequence),
     ("headers", headers::run),

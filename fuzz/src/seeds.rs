@@ -21,6 +21,7 @@ pub type Seed = (&'static str, Vec<u8>);
 #[must_use]
 pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
     vec![
+        ("conntrack", scenarios()),
         ("differential", frames()),
         ("doors", scenarios()),
         ("headers", frames()),
