@@ -28,7 +28,7 @@ pub struct Manifest {
     pub objects: Vec<Located<Object>>,
     /// Everything that is wrong with it.
     pub errors: Vec<ManifestError>,
-    /// The objects that are not among `objects` because of errors.
+    /// The objects weft would have read, if they had no errors.
     pub broken: Vec<Broken>,
     /// What is right, and may not be what was meant.
     pub notices: Vec<ManifestError>,
@@ -126,20 +126,23 @@ pub fn parse(text: &str) -> Manifest {
 
 /// A document that is not YAML.
 fn unreadable(document: &str, (offset, line): (usize, usize), what: &str, manifest: &mut Manifest) {
-    let (key, closes) = salvage::salvage(document);
+    let salvaged = salvage::salvage(document);
     let first = manifest.errors.len();
+    let key = salvaged.as_ref().and_then(|(key, _)| key.as_ref());
     manifest.errors.push(ManifestError {
         line,
-        object: key.as_ref().map(ToString::to_string).unwrap_or_default(),
+        object: key.map(ToString::to_string).unwrap_or_default(),
         field: String::new(),
         what: reader::printable(what),
     });
-    manifest.broken.push(Broken {
-        line: offset + 1,
-        key,
-        closes,
-        errors: first..first + 1,
-    });
+    if let Some((key, closes)) = salvaged {
+        manifest.broken.push(Broken {
+            line: offset + 1,
+            key,
+            closes,
+            errors: first..first + 1,
+        });
+    }
 }
 
 /// The documents of a stream and the number of lines before each. A `---` at the start of a line
@@ -151,8 +154,9 @@ fn documents(text: &str) -> Vec<(usize, &str)> {
         let marker = line
             .strip_prefix("---")
             .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
-        if marker && at > start {
-            documents.push((start_line, text.get(start..at).unwrap_or_default()));
+        let before = text.get(start..at).unwrap_or_default();
+        if marker && at > start && !is_preamble(before) {
+            documents.push((start_line, before));
             (start, start_line) = (at, number);
         }
         at += line.len();
@@ -160,6 +164,13 @@ fn documents(text: &str) -> Vec<(usize, &str)> {
     documents.push((start_line, text.get(start..).unwrap_or_default()));
     documents.retain(|(_, document)| has_content(document));
     documents
+}
+
+/// Whether these lines only direct how to read the document behind them (YAML 1.2.2 §6.8).
+fn is_preamble(lines: &str) -> bool {
+    let mut lines = lines.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().is_some_and(|line| line.starts_with('%'));
+    first && lines.all(|line| line.starts_with(['%', '#']))
 }
 
 /// Whether anything but comments and markers is there.
@@ -179,6 +190,8 @@ mod tests {
         let text = "# head\n---\nkind: A\n--- # next\nkind: B\n...\n---\n---\n# none\n";
         let found: Vec<_> = documents(text).into_iter().map(|(line, _)| line).collect();
         assert_eq!(found, [1, 3]);
+        let found = documents("%YAML 1.2\n---\na: 1\n---\nb: 2\n");
+        assert_eq!(found, [(0, "%YAML 1.2\n---\na: 1\n"), (3, "---\nb: 2\n")]);
         assert!(documents("").is_empty());
         assert_eq!(documents("a: |\n  ---\n").len(), 1);
     }

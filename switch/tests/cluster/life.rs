@@ -336,6 +336,22 @@ fn host_network_pods_are_none_and_finished_pods_have_no_address() {
     );
 }
 
+#[test]
+fn what_weft_does_not_enforce_keeps_nothing_alive() {
+    let foreign = "---\napiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: x}\n";
+    let broken = "---\nkind: Deployment\nspec: [\n";
+    let text = policy("a", SHUT) + foreign + broken;
+    let mut state = synced(&[("x.yaml", &text)]);
+    assert_eq!(policies(&state), ["shop/a 0 -"]);
+    step(&mut state, read("x.yaml", &(foreign.to_owned() + broken)));
+    assert!(policies(&state).is_empty());
+    assert_eq!(troubles(&state).len(), 2);
+    // Nor does a nameless pod.
+    step(&mut state, read("x.yaml", &policy("a", SHUT)));
+    step(&mut state, read("x.yaml", "apiVersion: v1\nkind: Pod\n"));
+    assert!(policies(&state).is_empty());
+}
+
 /// A document of a file: which object, which version of it, and whether it can be read.
 #[derive(Clone, Debug)]
 struct Doc {

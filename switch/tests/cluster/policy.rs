@@ -528,6 +528,14 @@ proptest! {
         prop_assert_eq!(&*only(&manifest), &policy, "{}", text);
     }
 
+    #[test]
+    fn any_text_is_read_or_refused(text in "[a-zA-Z0-9:{}\\[\\]\\-&*!|>'\"%@#?,~ \n\t\r\u{feff}\u{e9}\\.]{0,80}") {
+        let manifest = cluster::parse(&text);
+        for broken in &manifest.broken {
+            prop_assert!(broken.errors.end <= manifest.errors.len());
+        }
+    }
+
     /// One character more, less or other: never accepted as something that nobody is told of
     /// and that isolates less. A policy that is refused isolates at least as much.
     #[test]

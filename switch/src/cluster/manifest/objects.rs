@@ -49,6 +49,7 @@ const METADATA: &[&str] = &[
 /// What was read of an object.
 enum Outcome {
     Good(Object),
+    /// No concern of weft's, or nothing that weft could make of it.
     Skipped,
     /// With errors; which object, and what is closed.
     Bad(Option<ObjectKey>, Closes),
@@ -88,7 +89,7 @@ fn take_item(tree: &Tree, of_list: Option<(&str, &str)>, manifest: &mut Manifest
             );
             reader.object = title(&root, &printable(kind));
             reader.error_at(line, "", what);
-            Outcome::Bad(None, Closes::Nothing)
+            Outcome::Skipped
         }
         Some((written, Sort::Misspelt(meant))) => {
             let what = format!("{written:?} is not a kind weft reads; did you mean {meant}?");

@@ -8,12 +8,12 @@ use super::Closes;
 use super::kinds::{Sort, sort};
 use super::labels::is_domain;
 
-/// Which object it may be, and what to close without it.
-pub(super) fn salvage(document: &str) -> (Option<ObjectKey>, Closes) {
+/// Which object it may be, and what to close without it; none if it is no concern of weft's.
+pub(super) fn salvage(document: &str) -> Option<(Option<ObjectKey>, Closes)> {
     let namespace = metadata(document, "namespace");
     let name = metadata(document, "name");
     let Some(kind) = kind(document) else {
-        return (None, closes_policy(namespace));
+        return Some((None, closes_policy(namespace)));
     };
     let key = |kind, namespace: &str| {
         Some(ObjectKey {
@@ -23,7 +23,7 @@ pub(super) fn salvage(document: &str) -> (Option<ObjectKey>, Closes) {
         })
     };
     let in_namespace = namespace.clone().unwrap_or_else(|| "default".into());
-    match sort(&kind, "") {
+    Some(match sort(&kind, "") {
         Sort::Read("NetworkPolicy") | Sort::Misspelt("NetworkPolicy") => (
             key("NetworkPolicy", &in_namespace),
             closes_policy(namespace),
@@ -35,8 +35,8 @@ pub(super) fn salvage(document: &str) -> (Option<ObjectKey>, Closes) {
         }
         Sort::Read("Pod") => (key("Pod", &in_namespace), Closes::Nothing),
         Sort::Read(kind) => (key(kind, ""), Closes::Nothing),
-        _ => (None, Closes::Nothing),
-    }
+        _ => return None,
+    })
 }
 
 fn closes_policy(namespace: Option<String>) -> Closes {
@@ -140,7 +140,7 @@ mod tests {
             None,
             "nothing",
         ),
-        ("{{- if .x }}\nkind: Deployment\n", None, "nothing"),
+        ("{{- if .x }}\nkind: Deployment\n", None, "no concern"),
         ("kind: List\nitems: [", None, "everything"),
         (
             "kind: Namespace\nmetadata: {name: shop, labels: [}",
@@ -164,16 +164,27 @@ mod tests {
     #[test]
     fn doubt_closes_more() {
         for (text, key, expected) in CASES {
-            let (found, closes) = salvage(text);
+            let (found, closes) = salvage(text).unzip();
             let closes = match closes {
-                Closes::Nothing => "nothing".to_owned(),
-                Closes::Everything => "everything".to_owned(),
-                Closes::Peers(name) => format!("peers of {name}"),
-                Closes::Namespace(name) => format!("namespace {name}"),
-                Closes::Policy(_) => "policy".to_owned(),
+                None => "no concern".to_owned(),
+                Some(closes) => show(&closes),
             };
-            assert_eq!(found.map(|key| key.to_string()).as_deref(), *key, "{text}");
+            assert_eq!(
+                found.flatten().map(|key| key.to_string()).as_deref(),
+                *key,
+                "{text}"
+            );
             assert_eq!(closes, *expected, "{text}");
+        }
+    }
+
+    fn show(closes: &Closes) -> String {
+        match closes {
+            Closes::Nothing => "nothing".to_owned(),
+            Closes::Everything => "everything".to_owned(),
+            Closes::Peers(name) => format!("peers of {name}"),
+            Closes::Namespace(name) => format!("namespace {name}"),
+            Closes::Policy(_) => "policy".to_owned(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Values keep what was written, because Kubernetes reads plain words by YAML 1.1: `yes` is no
 //! text and `010` is not ten. Aliases and merge keys are written out, within bounds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
@@ -276,11 +276,11 @@ impl Frame {
                 },
             ) => {
                 let doubled = doubled(&entries);
-                for entry in merged {
+                if !merged.is_empty() {
                     // The first wins, and what is written here before all.
-                    if !entries.iter().any(|e| e.key == entry.key) {
-                        entries.push(entry);
-                    }
+                    let mut keys: BTreeSet<_> = entries.iter().map(|e| e.key.clone()).collect();
+                    let new = merged.into_iter();
+                    entries.extend(new.filter(|entry| keys.insert(entry.key.clone())));
                 }
                 Value::Map(Map { entries, doubled })
             }

@@ -136,7 +136,10 @@ impl Origin {
             .iter()
             .filter(|h| h.key.kind == "NetworkPolicy")
             .count();
-        self.held.extend(missing.into_iter().cloned());
+        let any_kind = unknown.iter().any(|b| b.closes != Closes::Nothing);
+        let may_be = |held: &&&Held| any_kind || matches!(held.key.kind, "Pod" | "Node");
+        let kept = missing.iter().filter(may_be);
+        self.held.extend(kept.map(|held| (*held).clone()));
         for broken in unknown {
             let outcome = if policies > 0 && broken.closes != Closes::Nothing {
                 policies -= 1;
