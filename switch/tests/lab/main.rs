@@ -12,4 +12,5 @@
 
 mod life;
 mod mistakes;
+mod policy;
 mod support;

@@ -16,6 +16,7 @@ use super::time::{Interrupt, Stopwatch};
 use super::up;
 use crate::text::say;
 
+mod policy;
 mod story;
 
 const LAB: &str = include_str!("lab.yaml");

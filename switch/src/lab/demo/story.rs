@@ -13,6 +13,7 @@ use super::super::probe::{self, Target};
 use super::super::survey::{self, Question};
 use super::super::throughput;
 use super::super::time::Interrupt;
+use super::policy;
 use crate::text::say;
 
 /// Echo requests per line; the median is shown.
@@ -21,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(1);
 const STREAM: Duration = Duration::from_secs(2);
 
 /// What a line shows, or why it does not hold and what to look at.
-type Shown = Result<String, (String, String)>;
+pub(super) type Shown = Result<String, (String, String)>;
 
 /// Prints one line.
 pub(super) fn line(good: bool, what: &str, number: &str) {
@@ -55,7 +56,7 @@ const PAIRS: [(&str, &str, &str); 8] = [
     ("pod to its own node", "shop/frontend", "node:node-a"),
     ("pod to another node", "shop/frontend", "node:node-b"),
 ];
-const FAMILIES: [(Family, &str); 2] = [(Family::Ipv4, "IPv4"), (Family::Ipv6, "IPv6")];
+pub(super) const FAMILIES: [(Family, &str); 2] = [(Family::Ipv4, "IPv4"), (Family::Ipv6, "IPv6")];
 
 /// Shows every promise; answers whether all held.
 pub(super) fn tell(plan: &Plan, interrupt: &Interrupt) -> LabResult<bool> {
@@ -84,17 +85,18 @@ pub(super) fn tell(plan: &Plan, interrupt: &Interrupt) -> LabResult<bool> {
     story.show("TCP to the Linux VXLAN node, one stream", || {
         stream(plan, "shop/frontend", "legacy/stock")
     })?;
+    policy::tell(plan, &mut story, interrupt)?;
     Ok(story.all)
 }
 
 /// The lines so far.
-struct Story<'i> {
+pub(super) struct Story<'i> {
     interrupt: &'i Interrupt,
     all: bool,
 }
 
 impl Story<'_> {
-    fn show(&mut self, what: &str, shown: impl FnOnce() -> Shown) -> LabResult<()> {
+    pub(super) fn show(&mut self, what: &str, shown: impl FnOnce() -> Shown) -> LabResult<()> {
         self.interrupt.check()?;
         match shown() {
             Ok(number) => line(true, what, &number),
@@ -108,7 +110,7 @@ impl Story<'_> {
 }
 
 /// A failure of the lab itself, as a line.
-fn broken(error: &LabError) -> (String, String) {
+pub(super) fn broken(error: &LabError) -> (String, String) {
     (
         error.to_string().replace('\n', " "),
         "weft lab status".to_owned(),
@@ -121,7 +123,7 @@ fn endpoint(text: &str) -> Result<Endpoint, (String, String)> {
         .map_err(|why| (why, "the demo's own names".to_owned()))
 }
 
-fn look_at(plan: &Plan, name: &str) -> String {
+pub(super) fn look_at(plan: &Plan, name: &str) -> String {
     let node = match name.strip_prefix("node:") {
         Some(node) => Some(node),
         None => plan
@@ -178,7 +180,7 @@ fn ping(plan: &Plan, from: &str, to: &str, family: Family) -> Shown {
     Ok(format!("{} µs", median.as_micros()))
 }
 
-fn everybody(plan: &Plan, protocol: Protocol, family: Family) -> Shown {
+pub(super) fn everybody(plan: &Plan, protocol: Protocol, family: Family) -> Shown {
     let question = Question {
         port: 80,
         protocol,
