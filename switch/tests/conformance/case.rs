@@ -258,6 +258,11 @@ impl Case {
                             family,
                             allow: true,
                         };
+                        // An address is there for those the lines that name it speak of.
+                        let spoken_of = step.expect.iter().any(|line| line.fits(&cell));
+                        if matches!(to, End::Address(_)) && !spoken_of {
+                            continue;
+                        }
                         cell.allow = step.verdict(&cell, world);
                         cells.push(cell);
                     }

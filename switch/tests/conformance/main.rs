@@ -112,7 +112,6 @@ fn every_case_offline() {
 /// `WEFT_CONFORMANCE=all` probes every case, `WEFT_CONFORMANCE=NN` those whose name begins so;
 /// without it the subtle points of the semantics.
 #[test]
-#[ignore = "the daemon does not enforce policies yet"]
 fn cases_as_packets() {
     if !packets::may_run("cases_as_packets") {
         return;

@@ -226,8 +226,7 @@ struct Answer {
     err: String,
 }
 
-/// Whether a packet can be sent at all: the host outside has no route to pods, and the kernel
-/// sends no datagram to its own broadcast address or to multicast without being asked to.
+/// Whether a packet can be sent at all: the host outside has no route to pods.
 fn can_be_sent(cell: &Cell) -> bool {
     let outside = cell.from == End::Outside;
     // Nobody masquerades what the kernel cannot track.
