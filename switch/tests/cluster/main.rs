@@ -9,6 +9,7 @@
 )]
 
 mod life;
+mod load;
 mod policy;
 mod scale;
 mod wrong;
