@@ -8,6 +8,7 @@
 pub mod frames;
 pub mod node;
 mod parts;
+pub mod policy;
 mod roads;
 
 use std::fmt;

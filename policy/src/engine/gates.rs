@@ -10,10 +10,13 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::index::Index;
 use super::lines::Lines;
-use super::places::Places;
+use super::names::{Meaning, Names};
+use super::places::{Places, Shift};
 use super::policies::{PartId, Policies};
 use super::selectors::Selectors;
+use super::trail::Place;
 use crate::Direction;
 
 use crate::model::NamedPort;
@@ -95,11 +98,11 @@ impl Gates {
         }
     }
 
-    /// Compiles new gates, and brings these classes up to date in the others.
-    pub(super) fn settle(&mut self, world: World<'_>, changed: &[Class]) {
+    /// Compiles new gates, and brings the others up to date.
+    pub(super) fn settle(&mut self, world: World<'_>, shift: &Shift) {
         for held in self.held.values_mut() {
             match &mut held.compiled {
-                Some(compiled) => compiled.update(&held.recipe, world, changed),
+                Some(compiled) => compiled.update(&held.recipe, world, shift),
                 None => held.compiled = Some(Compiled::new(&held.recipe, world)),
             }
         }
@@ -123,6 +126,7 @@ impl Gates {
 struct Compiled {
     gate: Arc<Gate>,
     outcomes: HashMap<PortMap, u32, FixedState>,
+    index: Index,
     /// How many outcomes there were when it was compiled whole.
     fresh: usize,
 }
@@ -130,15 +134,17 @@ struct Compiled {
 impl Compiled {
     fn new(recipe: &Recipe, world: World<'_>) -> Self {
         let lines = Lines::new(recipe, world.policies);
-        let usual = lines.paint(&[], &recipe.ports);
+        let mut names = Names::new(&lines, recipe);
+        let usual = lines.paint(&[], names.ports(0));
         let mut outcomes = HashMap::from_iter([(usual.clone(), 0)]);
-        let mut gate = Gate::new(lines.deny, Arc::clone(&lines.isolating), usual);
+        let mut gate = lines.gate(usual);
         for (rules, classes) in lines.match_all(world) {
-            let mut seen: HashMap<Vec<NamedPort>, u32, FixedState> = HashMap::default();
+            let mut seen: HashMap<Meaning, u32, FixedState> = HashMap::default();
             for class in classes {
-                let ports = lines.ports_behind(class, recipe, world);
-                let outcome = *seen.entry(ports).or_insert_with_key(|ports| {
-                    enter(&mut outcomes, &mut gate, lines.paint(&rules, ports))
+                let meaning = names.meaning(class, world);
+                let outcome = *seen.entry(meaning).or_insert_with(|| {
+                    let ports = lines.paint(&rules, names.ports(meaning));
+                    enter(&mut outcomes, &mut gate, ports)
                 });
                 gate.set(class, outcome);
             }
@@ -147,31 +153,65 @@ impl Compiled {
         Self {
             fresh: gate.outcomes(),
             gate: Arc::new(gate),
+            index: Index::new(&lines),
             outcomes,
         }
     }
 
-    fn update(&mut self, recipe: &Recipe, world: World<'_>, changed: &[Class]) {
+    fn update(&mut self, recipe: &Recipe, world: World<'_>, shift: &Shift) {
+        self.split(&shift.split);
+        self.forget(&shift.gone);
+        self.look_again(recipe, world, &shift.changed);
+        // Outcomes nobody has any more are found by compiling anew, before they are many.
+        if self.gate.outcomes() > 2 * self.fresh + 64 {
+            *self = Self::new(recipe, world);
+        }
+    }
+
+    fn split(&mut self, parts: &HashMap<Class, Vec<Class>, FixedState>) {
+        for (whole, outcome) in self.gate.among(parts) {
+            for &part in parts.get(&whole).into_iter().flatten() {
+                self.set(part, outcome);
+            }
+        }
+    }
+
+    fn forget(&mut self, gone: &HashMap<Class, (), FixedState>) {
+        for (class, _) in self.gate.among(gone) {
+            self.set(class, 0);
+        }
+    }
+
+    fn look_again(&mut self, recipe: &Recipe, world: World<'_>, changed: &[Class]) {
         if changed.is_empty() {
             return;
         }
         let lines = Lines::new(recipe, world.policies);
+        let mut names = Names::new(&lines, recipe);
+        let mut seen: HashMap<(Vec<Place>, Meaning), u32, FixedState> = HashMap::default();
         for &class in changed {
-            let ports = match lines.match_one(class, world) {
-                Some(rules) => lines.paint(&rules, &lines.ports_behind(class, recipe, world)),
-                None => self.gate.usual().clone(),
+            let rules = self.index.find(class, world);
+            let meaning = names.meaning(class, world);
+            let outcome = match rules.is_empty() && meaning == 0 {
+                true => 0,
+                false => *seen
+                    .entry((rules, meaning))
+                    .or_insert_with_key(|(rules, _)| {
+                        let ports = lines.paint(rules, names.ports(meaning));
+                        match self.outcomes.get(&ports) {
+                            Some(&outcome) => outcome,
+                            None => enter(&mut self.outcomes, Arc::make_mut(&mut self.gate), ports),
+                        }
+                    }),
             };
-            let outcome = self.outcomes.get(&ports).copied();
-            if outcome == Some(self.gate.outcome(class)) {
-                continue;
-            }
-            let gate = Arc::make_mut(&mut self.gate);
-            let outcome = outcome.unwrap_or_else(|| enter(&mut self.outcomes, gate, ports));
-            gate.set(class, outcome);
+            self.set(class, outcome);
         }
-        // Outcomes nobody has any more are found by compiling anew, before they are many.
-        if self.gate.outcomes() > 2 * self.fresh + 64 {
-            *self = Self::new(recipe, world);
+    }
+
+    /// Copies the gate only if that makes a difference.
+    fn set(&mut self, class: Class, outcome: u32) {
+        if self.gate.outcome(class) != outcome {
+            Arc::make_mut(&mut self.gate).set(class, outcome);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use foldhash::fast::FixedState;
 
 use super::gates::{GateId, Gates, Recipe};
-use super::lines::used_ports;
+use super::names::used_ports;
 use super::policies::{PartId, Policies};
 use super::slab::Slab;
 use crate::model::{ObjectName, Pod, Policy};

@@ -14,13 +14,17 @@
 //! | `policies` | what do the policies say, in the words of the compiler? |
 //! | `locals` | which policies does each pod of this node obey? |
 //! | `gates` | what does a list of policies allow whom? |
-//! | `lines` | which of its rules speak of whom? |
+//! | `lines`, `index` | which of its rules speak of whom? |
+//! | `trail` | which rules has each class met? |
+//! | `names` | which ports do their names mean? |
 //! | `paint` | which of them decides about each port? |
 
 mod blocks;
 mod gates;
+mod index;
 mod lines;
 mod locals;
+mod names;
 mod paint;
 mod places;
 mod policies;
@@ -28,6 +32,7 @@ mod selectors;
 mod slab;
 #[cfg(test)]
 mod tests;
+mod trail;
 
 use crate::model::{ObjectName, Pod};
 use crate::table::gate::Gate;
@@ -172,7 +177,7 @@ impl Engine {
         if let Some(table) = &self.table {
             return table.clone();
         }
-        let changed = self.places.settle(&mut self.selectors, &self.cluster);
+        let shift = self.places.settle(&mut self.selectors, &self.cluster);
         self.locals
             .settle(&self.cluster, &self.policies, &mut self.gates);
         let world = World {
@@ -180,7 +185,7 @@ impl Engine {
             places: &self.places,
             policies: &self.policies,
         };
-        self.gates.settle(world, &changed);
+        self.gates.settle(world, &shift);
         self.locals.set_closed(self.closed);
         let table = Table::new(self.book());
         self.table = Some(table.clone());

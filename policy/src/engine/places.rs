@@ -27,11 +27,22 @@ pub(super) struct Kind {
     pub(super) block: Option<Cidr>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Held {
     kind: Kind,
     /// Addresses of pods, or the block.
     users: usize,
+}
+
+/// What happened to classes between two publications; in this order.
+#[derive(Debug, Default)]
+pub(super) struct Shift {
+    /// New ones by the old one that every policy compiled before takes them for.
+    pub(super) split: HashMap<Class, Vec<Class>, FixedState>,
+    /// Those that are no more.
+    pub(super) gone: HashMap<Class, (), FixedState>,
+    /// Those that every policy must look at again.
+    pub(super) changed: Vec<Class>,
 }
 
 /// Addresses and their classes.
@@ -51,6 +62,8 @@ pub(super) struct Places {
     addresses: Addresses,
     /// Classes that are new or gone, or whose identity others select.
     changed: HashSet<Class, FixedState>,
+    /// Classes that were split off, by the one they were part of.
+    split: HashMap<Class, Vec<Class>, FixedState>,
 }
 
 impl Places {
@@ -76,6 +89,7 @@ impl Places {
             laid: BTreeMap::new(),
             addresses: Addresses::new(seed),
             changed: HashSet::default(),
+            split: HashMap::default(),
         }
     }
 
@@ -128,8 +142,8 @@ impl Places {
         self.changed.extend(classes);
     }
 
-    /// Brings every address up to date; the classes that policies must look at again.
-    pub(super) fn settle(&mut self, selectors: &mut Selectors, cluster: &Cluster) -> Vec<Class> {
+    /// Brings every address up to date.
+    pub(super) fn settle(&mut self, selectors: &mut Selectors, cluster: &Cluster) -> Shift {
         self.settle_blocks(selectors);
         for address in std::mem::take(&mut self.stale) {
             let owner = self.owners.get(&address).and_then(|owners| owners.first());
@@ -151,20 +165,30 @@ impl Places {
                 self.release(before, selectors);
             }
         }
-        std::mem::take(&mut self.changed).into_iter().collect()
+        let mut shift = Shift {
+            split: std::mem::take(&mut self.split),
+            ..Shift::default()
+        };
+        for class in std::mem::take(&mut self.changed) {
+            match self.kind(class) {
+                Some(_) => shift.changed.push(class),
+                None => {
+                    shift.gone.insert(class, ());
+                }
+            }
+        }
+        shift
     }
 
     fn settle_blocks(&mut self, selectors: &mut Selectors) {
         if self.wanted.keys().eq(self.laid.keys()) {
             return;
         }
-        let new: Vec<Cidr> = self
-            .wanted
-            .keys()
+        let wanted = self.wanted.keys().copied();
+        let new: Vec<Cidr> = wanted
             .filter(|block| !self.laid.contains_key(block))
-            .copied()
             .collect();
-        for block in new {
+        for &block in &new {
             let kind = Kind {
                 identity: None,
                 block: Some(block),
@@ -177,36 +201,66 @@ impl Places {
             .extract_if(.., |block, _| !self.wanted.contains_key(block))
             .collect();
         self.addresses.set_blocks(intervals(self.laid.iter()));
-        self.move_pods();
+        let touched: Vec<Cidr> = new
+            .into_iter()
+            .chain(gone.iter().map(|&(block, _)| block))
+            .collect();
+        self.move_pods(&touched, selectors);
         for (_, class) in gone {
             self.release(class, selectors);
         }
     }
 
     /// Finds the pods' addresses around which another block is the longest now. Where that goes
-    /// for all addresses of a class, it is the class that moves.
-    fn move_pods(&mut self) {
+    /// for all addresses of a class, it is the class that moves; where it goes for some, the
+    /// class is split.
+    fn move_pods(&mut self, touched: &[Cidr], selectors: &mut Selectors) {
         let mut moves: HashMap<(Class, Option<Cidr>), Vec<IpAddr>, FixedState> = HashMap::default();
         for (address, class) in self.addresses.pods() {
+            // A look at few blocks is cheaper than a search among all.
+            if touched.len() < 8 && !touched.iter().any(|block| block.contains(address)) {
+                continue;
+            }
             let block = self.block_at(address);
             if self.kind(class).is_some_and(|kind| kind.block != block) {
                 moves.entry((class, block)).or_default().push(address);
             }
         }
         for ((class, block), addresses) in moves {
-            let Some(held) = self.classes.get(class) else {
+            let Some(&Held { kind, users }) = self.classes.get(class) else {
                 continue;
             };
-            let kind = Kind { block, ..held.kind };
-            if held.users > addresses.len() || self.by_kind.contains_key(&kind) {
+            let kind = Kind { block, ..kind };
+            if self.by_kind.contains_key(&kind) || self.changed.contains(&class) {
                 self.stale.extend(addresses);
-                continue;
+            } else if users > addresses.len() {
+                self.split(class, kind, &addresses, selectors);
+            } else {
+                self.unlist(class);
+                if let Some(held) = self.classes.get_mut(class) {
+                    held.kind = kind;
+                }
+                self.list(class);
             }
-            self.unlist(class);
-            if let Some(held) = self.classes.get_mut(class) {
-                held.kind = kind;
-            }
-            self.list(class);
+        }
+    }
+
+    /// Makes another class of some addresses of a class.
+    fn split(&mut self, class: Class, kind: Kind, addresses: &[IpAddr], selectors: &mut Selectors) {
+        if let Some(identity) = kind.identity {
+            selectors.retain_identity(identity);
+        }
+        let part = self.classes.insert(Held {
+            kind,
+            users: addresses.len(),
+        });
+        self.list(part);
+        self.split.entry(class).or_default().push(part);
+        for &address in addresses {
+            self.addresses.set(address, Some(part));
+        }
+        if let Some(held) = self.classes.get_mut(class) {
+            held.users -= addresses.len();
         }
     }
 
@@ -303,9 +357,10 @@ impl Places {
     }
 
     /// Every class of pods.
-    pub(super) fn of_pods(&self) -> impl Iterator<Item = (Class, IdentityId)> {
-        let classes = self.classes.iter();
-        classes.filter_map(|(class, held)| Some((class, held.kind.identity?)))
+    pub(super) fn of_pods(&self) -> impl Iterator<Item = Class> {
+        let pods = self.classes.iter();
+        let pods = pods.filter(|(_, held)| held.kind.identity.is_some());
+        pods.map(|(class, _)| class)
     }
 
     /// One more than the highest class.

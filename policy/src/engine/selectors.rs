@@ -23,6 +23,8 @@ pub(super) type SelectorId = u32;
 #[derive(Debug)]
 pub(super) struct Identity {
     pod: Alike,
+    /// The ports that it names, as one list for all identities that name the same.
+    ports: Arc<[NamedPort]>,
     /// Those that select it, sorted.
     selectors: Vec<SelectorId>,
     users: usize,
@@ -86,6 +88,7 @@ pub(super) struct PeerSelector {
 pub(super) struct Selectors {
     identities: Slab<Identity>,
     by_pod: HashMap<Alike, IdentityId, FixedState>,
+    ports: HashSet<Arc<[NamedPort]>, FixedState>,
     selectors: Slab<PeerSelector>,
     by_wanted: HashMap<Arc<Wanted>, SelectorId, FixedState>,
     namespaces: HashMap<String, Labels, FixedState>,
@@ -109,20 +112,36 @@ impl Selectors {
                 if !self.namespaces.contains_key(home) {
                     self.namespaces.insert(home.clone(), namespace());
                 }
-                let id = self.identities.insert(Identity {
+                let identity = Identity {
                     pod: alike.clone(),
+                    ports: self.share_ports(&pod.ports),
                     selectors: Vec::new(),
                     users: 0,
-                });
+                };
+                let id = self.identities.insert(identity);
                 self.by_pod.insert(alike, id);
                 self.connect(id);
                 id
             }
         };
+        self.retain_identity(id);
+        id
+    }
+
+    /// One user more.
+    pub(super) fn retain_identity(&mut self, id: IdentityId) {
         if let Some(identity) = self.identities.get_mut(id) {
             identity.users += 1;
         }
-        id
+    }
+
+    fn share_ports(&mut self, ports: &[NamedPort]) -> Arc<[NamedPort]> {
+        if let Some(ports) = self.ports.get(ports) {
+            return Arc::clone(ports);
+        }
+        let ports: Arc<[NamedPort]> = ports.into();
+        self.ports.insert(Arc::clone(&ports));
+        ports
     }
 
     /// One user fewer.
@@ -137,7 +156,11 @@ impl Selectors {
         let alike = identity.pod.clone();
         self.disconnect(id);
         self.by_pod.remove(&alike);
-        self.identities.remove(id);
+        if let Some(Identity { ports, .. }) = self.identities.remove(id)
+            && Arc::strong_count(&ports) == 2
+        {
+            self.ports.remove(&ports);
+        }
         let home = &alike.0.name.namespace;
         if self
             .identities_at
@@ -339,9 +362,10 @@ impl Selectors {
     }
 
     /// The ports that pods of an identity name.
-    pub(super) fn ports(&self, identity: IdentityId) -> &[NamedPort] {
-        let identity = self.identities.get(identity);
-        identity.map_or(&[], |identity| &identity.pod.0.ports)
+    pub(super) fn ports(&self, identity: IdentityId) -> Option<&Arc<[NamedPort]>> {
+        self.identities
+            .get(identity)
+            .map(|identity| &identity.ports)
     }
 
     /// How many identities there are.
@@ -356,6 +380,7 @@ impl Selectors {
             && self.selectors.len() == 0
             && self.by_pod.is_empty()
             && self.by_wanted.is_empty()
+            && self.ports.is_empty()
             && self.namespaces.is_empty()
             && self.identities_at.0.is_empty()
             && self.selectors_at.0.is_empty()

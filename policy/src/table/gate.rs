@@ -65,6 +65,19 @@ impl Gate {
         self.classes.get(&class).copied().unwrap_or(0)
     }
 
+    /// Those of some classes that have an outcome of their own.
+    pub(crate) fn among<T>(&self, some: &HashMap<Class, T, FixedState>) -> Vec<(Class, u32)> {
+        // The shorter list is walked, the other searched.
+        if some.len() < self.classes.len() {
+            let known = |class: &Class| Some((*class, *self.classes.get(class)?));
+            some.keys().filter_map(known).collect()
+        } else {
+            let classes = self.classes.iter();
+            let wanted = classes.filter(|(class, _)| some.contains_key(*class));
+            wanted.map(|(&class, &outcome)| (class, outcome)).collect()
+        }
+    }
+
     /// Gives a class an outcome; 0 is that of all others.
     pub(crate) fn set(&mut self, class: Class, outcome: u32) {
         let before = match outcome {
@@ -104,11 +117,6 @@ impl Gate {
     #[inline]
     pub(crate) fn find(&self, class: Class, protocol: IpProtocol, port: u16) -> Option<RuleId> {
         self.ports(self.outcome(class)).find(protocol, port)
-    }
-
-    /// The outcome of classes that no rule singles out.
-    pub(crate) const fn usual(&self) -> &PortMap {
-        &self.usual
     }
 
     pub(crate) const fn deny(&self) -> RuleId {
