@@ -77,6 +77,7 @@ pub fn stages() -> Vec<(&'static str, Vec<Case>)> {
         ("conntrack", parts::tracking()),
         ("forward", parts::forwarding()),
         ("encap", parts::tunnelling()),
+        ("policy", policy::deciding()),
         ("road", roads::usual()),
         ("aside", roads::unusual()),
     ]

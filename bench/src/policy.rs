@@ -3,15 +3,19 @@
 //!
 //! Names and numbers follow from the counts alone, so that every run compiles the same.
 
+use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use weft_policy::cidr::masked;
 use weft_policy::model::{
     Isolation, Labels, NamedPort, ObjectName, Operator, Peer, Peers, Pod, Policy, PortMatch,
     PortRange, Ports, Protocol, Requirement, Rule, Scope, Selector,
 };
-use weft_policy::{Change, Cidr, Engine};
+use weft_policy::{Change, Cidr, Direction, Engine, PolicySetId, Table};
 use weft_wire::{FlowKey, IpProtocol};
+
+use crate::Case;
 
 /// How many of everything.
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +148,10 @@ fn tcp(port: PortRange) -> PortMatch {
     }
 }
 
+#[expect(
+    clippy::expect_used,
+    reason = "the prefixes are made without host bits"
+)]
 fn cidr(base: impl Into<IpAddr>, length: u8) -> Cidr {
     Cidr::new(base.into(), length).expect("the host bits are zero")
 }
@@ -161,17 +169,16 @@ pub fn policy(namespace: u16, number: u16) -> Policy {
         namespaces: Scope::Own,
         pods: label("app", (number + 1) % APPS),
     };
-    let [_, low] = namespace.to_be_bytes();
-    let [_, third] = number.to_be_bytes();
-    let outside = Peer::Block {
-        cidr: cidr(Ipv4Addr::new(100, 64 + third, low, 0), 24),
-        except: vec![cidr(Ipv4Addr::new(100, 64 + third, low, 128), 26)],
+    let block = |address: IpAddr| Peer::Block {
+        cidr: around(address, 24, 64),
+        except: vec![around(address, 26, 80)],
     };
+    let outside = outside(namespace, number).map(block);
     let rule = |peers, ports| Rule {
         peers: Peers::Of(peers),
         ports: Ports::Of(ports),
     };
-    let port = 9000 + number * 10;
+    let port = first_port(number);
     Policy {
         name: ObjectName::new(home(namespace), format!("policy-{number}")),
         pods: Selector {
@@ -189,7 +196,7 @@ pub fn policy(namespace: u16, number: u16) -> Policy {
                 ],
             ),
             rule(
-                vec![outside.clone()],
+                outside.clone().into(),
                 vec![tcp(PortRange::Numbers(443, 443))],
             ),
         ]),
@@ -201,14 +208,207 @@ pub fn policy(namespace: u16, number: u16) -> Policy {
                     tcp(PortRange::Named("web".to_owned())),
                 ],
             ),
-            rule(vec![outside], vec![tcp(PortRange::Any)]),
+            rule(outside.into(), vec![tcp(PortRange::Any)]),
         ]),
     }
 }
 
+/// Addresses in the middle of the block that one policy speaks of, and not excepted.
+fn outside(namespace: u16, number: u16) -> [IpAddr; 2] {
+    let [_, low] = namespace.to_be_bytes();
+    let [_, third] = number.to_be_bytes();
+    [
+        Ipv4Addr::new(100, 64 + third, low, 64).into(),
+        Ipv6Addr::new(0xfd64, 0, namespace, number, 1, 0, 0, 64).into(),
+    ]
+}
+
+fn around(address: IpAddr, v4: u8, v6: u8) -> Cidr {
+    let length = if address.is_ipv4() { v4 } else { v6 };
+    cidr(masked(address, length), length)
+}
+
+const fn first_port(number: u16) -> u16 {
+    9000 + number * 10
+}
+
+/// One question to a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    direction: Direction,
+    set: PolicySetId,
+    key: FlowKey,
+}
+
+impl Ask {
+    /// The answer.
+    #[must_use]
+    pub fn of(&self, table: &Table) -> bool {
+        table
+            .decide(self.direction, self.set, &self.key)
+            .is_allowed()
+    }
+}
+
+/// A compiled table and the pods of its node.
+#[derive(Debug)]
+pub struct Asker {
+    scale: Scale,
+    table: Table,
+    locals: Vec<(Vec<IpAddr>, PolicySetId)>,
+}
+
+/// Questions of one sort, asked in turn.
+const ASKS: usize = 1024;
+
+/// The sorts of questions, in the order of [`Asker::sorts`], for each family.
+const SORTS: [&str; 5] = [
+    "pod-allowed",
+    "pod-refused",
+    "outside-block",
+    "hostile-addresses",
+    "hostile-bounds",
+];
+
+impl Asker {
+    /// Compiles it.
+    #[must_use]
+    pub fn new(scale: Scale) -> Self {
+        let mut engine = scale.engine();
+        let table = engine.table();
+        let pods = &engine.cluster().pods;
+        let local = |name: ObjectName| {
+            let pod = pods.get(&name)?;
+            Some((pod.addresses.clone(), engine.set_of(&name)))
+        };
+        Self {
+            scale,
+            locals: scale.locals().into_iter().filter_map(local).collect(),
+            table,
+        }
+    }
+
+    /// The table asked.
+    #[must_use]
+    pub const fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Every sort of question, over IPv4 and IPv6: peers that are pods, refused as everybody is,
+    /// or let through by a rule; addresses outside, in a block or in none; and what a hostile pod
+    /// asks: addresses at random, and the bounds of blocks and port ranges.
+    #[must_use]
+    pub fn sorts(&self) -> Vec<(String, Vec<Ask>)> {
+        let scale = self.scale;
+        let mut sorts = Vec::new();
+        for (place, family) in ["ipv4", "ipv6"].into_iter().enumerate() {
+            let pod = |dice: &mut Dice| {
+                let at = addresses(dice.below(scale.namespaces), dice.below(scale.pods));
+                let port = first_port(dice.below(scale.policies)) + dice.below(6);
+                at.get(place).map(|&at| (at, port))
+            };
+            let block = |dice: &mut Dice| {
+                let at = outside(dice.below(scale.namespaces), dice.below(scale.policies));
+                at.get(place).map(|&at| (at, 443))
+            };
+            let random = |dice: &mut Dice| {
+                let at: IpAddr = match place {
+                    0 => Ipv4Addr::from_bits(dice.below32()).into(),
+                    _ => Ipv6Addr::from_bits(u128::from(dice.below32()) << 96).into(),
+                };
+                Some((at, dice.below(u16::MAX)))
+            };
+            let bound = |dice: &mut Dice| {
+                let (at, _) = block(dice)?;
+                let edge = [0, 127, 128, 191, 192, 255].get(usize::from(dice.below(6)))?;
+                let at: IpAddr = match at {
+                    IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & !255 | edge).into(),
+                    IpAddr::V6(v6) => {
+                        Ipv6Addr::from_bits(v6.to_bits() & !255 | u128::from(*edge)).into()
+                    }
+                };
+                let ports = [442, 443, 444, 8999, 9000, 9005, 9006];
+                Some((at, *ports.get(usize::from(dice.below(7)))?))
+            };
+            let asks = [
+                self.asks(pod, Some(true)),
+                self.asks(pod, Some(false)),
+                self.asks(block, None),
+                self.asks(random, None),
+                self.asks(bound, None),
+            ];
+            let names = SORTS.map(|sort| format!("{sort}/{family}"));
+            sorts.extend(names.into_iter().zip(asks));
+        }
+        sorts
+    }
+
+    fn asks(
+        &self,
+        peer: impl Fn(&mut Dice) -> Option<(IpAddr, u16)>,
+        wanted: Option<bool>,
+    ) -> Vec<Ask> {
+        let mut dice = Dice(7);
+        let locals = self.locals.iter().cycle();
+        let asks = locals.filter_map(|(addresses, set)| {
+            let (peer, port) = peer(&mut dice)?;
+            let own = addresses
+                .iter()
+                .find(|own| own.is_ipv4() == peer.is_ipv4())?;
+            let (direction, src, dst) = match dice.below(2) {
+                0 => (Direction::Egress, *own, peer),
+                _ => (Direction::Ingress, peer, *own),
+            };
+            Some(Ask {
+                direction,
+                set: *set,
+                key: connect(src, dst, port),
+            })
+        });
+        let is_wanted = |ask: &Ask| wanted.is_none_or(|wanted| ask.of(&self.table) == wanted);
+        asks.filter(is_wanted).take(ASKS).collect()
+    }
+}
+
+/// A small deterministic source of numbers.
+struct Dice(u64);
+
+impl Dice {
+    fn below32(&mut self) -> u32 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from(self.0 >> 32).unwrap_or_default()
+    }
+
+    fn below(&mut self, bound: u16) -> u16 {
+        let below = self.below32() % u32::from(bound.max(1));
+        u16::try_from(below).unwrap_or_default()
+    }
+}
+
+/// May this flow pass?
+pub(crate) fn deciding() -> Vec<Case> {
+    let families = ["ipv4", "ipv6"].into_iter();
+    let names = families.flat_map(|family| SORTS.map(|sort| format!("{sort}/{family}")));
+    let case = |name: String| {
+        Case::new(name.clone(), move || {
+            let asker = Asker::new(Scale::SMALL);
+            let asks = asker.sorts().into_iter().find(|(other, _)| *other == name);
+            let asks = asks.map(|(_, asks)| asks).unwrap_or_default();
+            let mut turn = 0;
+            move || {
+                turn = (turn + 1) % ASKS;
+                black_box(asks.get(turn).map(|ask| ask.of(asker.table())));
+            }
+        })
+    };
+    names.map(case).collect()
+}
+
 /// The first packet of a TCP connection.
-#[must_use]
-pub const fn connect(src: IpAddr, dst: IpAddr, dst_port: u16) -> FlowKey {
+const fn connect(src: IpAddr, dst: IpAddr, dst_port: u16) -> FlowKey {
     FlowKey {
         src,
         dst,
