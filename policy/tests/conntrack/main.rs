@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod attack;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 mod fragments;
 #[cfg(test)]
 mod icmp;
