@@ -321,10 +321,7 @@ fn block(out: &mut String, value: &Value, depth: usize) {
                 let _ = write!(out, "\n{:depth$}{key}: {value:?}", "");
             }
         }
-        // `y` alone is a truth value to YAML 1.1.
-        Text(text) if text != "y" && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-            out.push_str(text);
-        }
+        Text(text) if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) => out.push_str(text),
         empty_or_scalar => flow(out, empty_or_scalar),
     }
 }

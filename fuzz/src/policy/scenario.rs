@@ -41,7 +41,10 @@ pub fn draw_on(cluster: &Cluster, u: &mut Unstructured<'_>) -> Vec<Step> {
     };
     draw.beginning(u);
     let mut rounds = below(u, 10);
-    draw.publish_and_ask(u, 24);
+    draw.publish_and_ask(u, 40);
+    if chance(u, 1) {
+        draw.rush(u);
+    }
     while rounds > 0 {
         for _ in 0..=below(u, 2) {
             draw.change(u);
@@ -49,7 +52,7 @@ pub fn draw_on(cluster: &Cluster, u: &mut Unstructured<'_>) -> Vec<Step> {
         if chance(u, 2) {
             draw.ask(u, 4);
         }
-        draw.publish_and_ask(u, 12);
+        draw.publish_and_ask(u, 20);
         rounds -= 1;
     }
     draw.steps
@@ -111,6 +114,14 @@ impl Draw {
                 let closed = chance(u, 8);
                 self.steps.push(Step::Closed(closed));
             }
+        }
+    }
+
+    /// All pods become others again and again, while the policies stay.
+    fn rush(&mut self, u: &mut Unstructured<'_>) {
+        for _ in 0..12 {
+            (0..PODS).for_each(|index| self.pod(u, index));
+            self.publish_and_ask(u, 8);
         }
     }
 
