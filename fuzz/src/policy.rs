@@ -39,7 +39,7 @@ pub fn run(bytes: &[u8]) {
 /// # Panics
 /// Always.
 pub fn report(steps: Vec<Step>) -> ! {
-    let steps = shrink::fewest(steps);
+    let steps = shrink::fewest(steps, |steps| judge(steps).is_err());
     match judge(&steps) {
         Err(difference) => panic!("{difference}\nafter\n{}", scenario::describe(&steps)),
         Ok(()) => panic!("a difference that does not come again"),

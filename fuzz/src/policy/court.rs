@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
+use weft_policy::explain::Side;
 use weft_policy::model::{ObjectName, Protocol};
 use weft_policy::oracle::{self, Literal, Reading};
 use weft_policy::{
@@ -232,6 +233,9 @@ impl Court {
         if side.allowed != lawful {
             return difference("the explanation is wrong".to_owned());
         }
+        if let Some(why) = out_of_place(&known.cluster, direction, side) {
+            return difference(why.to_owned());
+        }
         let Some(pod) = Literal.pod_at(&known.cluster, address) else {
             return Ok(None);
         };
@@ -267,6 +271,20 @@ impl Court {
             }
         }
         Ok(Some(verdict.is_allowed()))
+    }
+}
+
+/// A denial has a nearest rule, of a policy that isolates, exactly if those have any rule.
+fn out_of_place(cluster: &Cluster, direction: Direction, side: &Side) -> Option<&'static str> {
+    let mut isolating = side.isolated_by.iter().map(|name| &cluster.policies[name]);
+    let has_rules = isolating.any(|policy| !Literal.section(policy, direction).rules().is_empty());
+    match &side.nearest {
+        Some(_) if side.allowed => Some("something is nearest to what is allowed"),
+        None if !side.allowed && has_rules => Some("no rule is nearest"),
+        Some(nearest) if !side.isolated_by.contains(&nearest.rule.policy) => {
+            Some("the nearest rule is of another policy")
+        }
+        _ => None,
     }
 }
 

@@ -5,20 +5,23 @@ use std::sync::Arc;
 use weft_policy::Change;
 use weft_policy::model::{Isolation, Peer, Peers, Pod, Policy, Ports, Selector};
 
-use super::judge;
 use super::scenario::Step;
 
-/// As few steps as still show a difference, each as small as it gets.
-#[must_use]
-pub fn fewest(mut steps: Vec<Step>) -> Vec<Step> {
+/// As few steps as are still wrong, each as small as it gets.
+pub fn fewest(mut steps: Vec<Step>, is_wrong: impl Fn(&[Step]) -> bool) -> Vec<Step> {
+    let mut keep_if_wrong = |steps: &mut Vec<Step>, candidate: Vec<Step>| {
+        if is_wrong(&candidate) {
+            *steps = candidate;
+        }
+    };
     let mut length = steps.len() / 2;
     while length > 1 {
-        without_runs(&mut steps, length);
+        without_runs(&mut steps, length, &mut keep_if_wrong);
         length /= 2;
     }
     loop {
         let before = steps.clone();
-        without_runs(&mut steps, 1);
+        without_runs(&mut steps, 1, &mut keep_if_wrong);
         for index in 0..steps.len() {
             for smaller in smaller(&steps[index]) {
                 let mut changed = steps.clone();
@@ -33,20 +36,20 @@ pub fn fewest(mut steps: Vec<Step>) -> Vec<Step> {
 }
 
 /// Leaves out runs of steps of this length, the last first.
-fn without_runs(steps: &mut Vec<Step>, length: usize) {
+fn without_runs(
+    steps: &mut Vec<Step>,
+    length: usize,
+    keep_if_wrong: &mut impl FnMut(&mut Vec<Step>, Vec<Step>),
+) {
     let mut start = steps.len();
     while start > 0 {
         start = start.saturating_sub(length);
         let mut fewer = steps.clone();
         let end = (start + length).min(fewer.len());
-        fewer.drain(start..end);
-        keep_if_wrong(steps, fewer);
-    }
-}
-
-fn keep_if_wrong(steps: &mut Vec<Step>, candidate: Vec<Step>) {
-    if judge(&candidate).is_err() {
-        *steps = candidate;
+        if start < end {
+            fewer.drain(start..end);
+            keep_if_wrong(steps, fewer);
+        }
     }
 }
 
@@ -197,4 +200,55 @@ fn without_one<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
             fewer
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use arbitrary::Unstructured;
+    use weft_policy::model::Rule;
+
+    use super::*;
+    use crate::policy::{random, scenario};
+
+    #[test]
+    fn what_is_left_is_what_is_wrong() {
+        let is_bad = |rule: &Rule| match (&rule.peers, &rule.ports) {
+            (Peers::Of(peers), Ports::Of(ports)) => {
+                peers.iter().any(|peer| matches!(peer, Peer::Block { .. })) && !ports.is_empty()
+            }
+            _ => false,
+        };
+        let is_wrong = |steps: &[Step]| {
+            steps.iter().any(|step| match step {
+                Step::Change(Change::Policy(policy)) => policy.egress.rules().iter().any(is_bad),
+                _ => false,
+            })
+        };
+        let mut tried = 0;
+        for seed in 0..10 {
+            let bytes = random(seed);
+            let steps = scenario::draw(&mut Unstructured::new(&bytes));
+            if !is_wrong(&steps) {
+                continue;
+            }
+            tried += 1;
+            let fewest = fewest(steps, is_wrong);
+            let [Step::Change(Change::Policy(policy))] = fewest.as_slice() else {
+                panic!("{fewest:?}");
+            };
+            assert!(policy.pods.requirements.is_empty());
+            assert_eq!(policy.ingress, Isolation::None);
+            let [rule] = policy.egress.rules() else {
+                panic!("{policy:?}");
+            };
+            let (Peers::Of(peers), Ports::Of(ports)) = (&rule.peers, &rule.ports) else {
+                panic!("{rule:?}");
+            };
+            let [Peer::Block { except, .. }] = peers.as_slice() else {
+                panic!("{peers:?}");
+            };
+            assert_eq!((except.len(), ports.len()), (0, 1));
+        }
+        assert!(tried > 0);
+    }
 }
