@@ -3,7 +3,7 @@
 //! Owns the order of precedence: rules paint the ports they speak of in the order of their rank,
 //! and what is painted stays painted. Rules of NetworkPolicy only allow, so the paint is the rule
 //! and the order only chooses whom a verdict names; ordered tiers, whose rules also deny and
-//! pass, are the same work with another paint (see docs/decisions/0008-policy-compilation.md and
+//! pass, are the same work with another paint (see docs/decisions/0009-policy-compilation.md and
 //! the test below).
 
 /// The ports of one protocol, each with the paint of the first who painted it.

@@ -2,3 +2,5 @@
 
 mod linear;
 mod random;
+mod rules;
+mod words;
