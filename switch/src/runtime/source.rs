@@ -4,9 +4,11 @@
 //! not hidden ones. Watches it with inotify(7) and reads it anew after every change, on request,
 //! when events were lost and, since a directory may be missing or replaced, once in a while.
 //! Reports only files whose content changed, those of one reading together: control takes them in
-//! as one change. Understands nothing: that is `cluster`'s.
+//! as one change. A file somebody is writing is not read before it is closed: half of it may say
+//! more than the whole. Understands nothing: that is `cluster`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -79,6 +81,8 @@ pub(super) struct ManifestSource {
     control: Sender<Command>,
     /// What every file held when it was last reported.
     seen: BTreeMap<Arc<str>, Seen>,
+    /// Files that were opened for writing and not closed yet.
+    written: BTreeSet<OsString>,
     broken: Option<Trouble>,
     synced: bool,
     /// Found by the reading under way.
@@ -110,6 +114,7 @@ impl ManifestSource {
             requests,
             control,
             seen: BTreeMap::new(),
+            written: BTreeSet::new(),
             broken: None,
             synced: false,
             found: Vec::new(),
@@ -131,9 +136,12 @@ impl ManifestSource {
         loop {
             if changed {
                 self.watch();
-                self.rescan();
+                changed = self.rescan();
                 if self.report().is_err() {
                     return;
+                }
+                if changed {
+                    continue;
                 }
             }
             match self.poll.poll(&mut events, Some(LOOK_AGAIN)) {
@@ -143,7 +151,12 @@ impl ManifestSource {
                 }
                 _ => {}
             }
-            changed = self.drain_inotify() || events.is_empty();
+            changed = self.drain_inotify();
+            if events.is_empty() {
+                // Whoever has not closed a file by now may never do so.
+                self.written.clear();
+                changed = true;
+            }
             while let Ok(request) = self.requests.try_recv() {
                 changed = true;
                 match request {
@@ -158,6 +171,7 @@ impl ManifestSource {
     /// Watches the directory that has the name now.
     fn watch(&mut self) {
         let mask = WatchMask::CLOSE_WRITE
+            | WatchMask::MODIFY
             | WatchMask::CREATE
             | WatchMask::DELETE
             | WatchMask::MOVE
@@ -173,7 +187,7 @@ impl ManifestSource {
     }
 
     /// Takes in all events; whether any of them calls for reading. A file that was just created
-    /// will be closed too, unless it is a link.
+    /// will be closed too, unless it is a link or a directory.
     fn drain_inotify(&mut self) -> bool {
         let mut buffer = [0; 4096];
         let mut changed = false;
@@ -184,9 +198,24 @@ impl ManifestSource {
             let mut any = false;
             for event in events {
                 any = true;
-                let path = event.name.map(|name| self.directory.join(name));
-                let is_link = || path.as_deref().is_some_and(Path::is_symlink);
-                changed |= !event.mask.contains(EventMask::CREATE) || is_link();
+                let Some(name) = event.name else {
+                    // Of the directory, or that events were lost.
+                    self.written.clear();
+                    changed = true;
+                    continue;
+                };
+                let is_link = || self.directory.join(name).is_symlink();
+                let open = match event.mask {
+                    mask if mask.contains(EventMask::MODIFY) => true,
+                    mask if mask.contains(EventMask::ISDIR) => false,
+                    mask => mask.contains(EventMask::CREATE) && !is_link(),
+                };
+                if open {
+                    self.written.insert(name.to_owned());
+                } else {
+                    self.written.remove(name);
+                    changed = true;
+                }
             }
             if !any {
                 return changed;
@@ -194,18 +223,18 @@ impl ManifestSource {
         }
     }
 
-    /// Reads all files and notes those that changed.
-    fn rescan(&mut self) {
+    /// Reads all files and notes those that changed; whether to do so again at once.
+    fn rescan(&mut self) -> bool {
         let mut files = match list(&self.directory) {
             Ok(files) => files,
-            Err(error) => return self.note_broken(&error),
+            Err(error) => {
+                self.note_broken(&error);
+                return false;
+            }
         };
         if self.seen.keys().any(|origin| !files.contains_key(origin)) {
             // A listing made during a rename can miss both names (readdir(3)).
-            match list(&self.directory) {
-                Ok(again) => files.extend(again),
-                Err(error) => return self.note_broken(&error),
-            }
+            files.extend(list(&self.directory).unwrap_or_default());
         }
         if self.broken.take().is_some() {
             self.synced = false;
@@ -220,17 +249,24 @@ impl ManifestSource {
             }
             stays
         });
-        for (origin, path) in files {
-            let content = read(&path);
-            if self.seen.get(&origin) != Some(&content) {
+        let contents: Vec<_> = files
+            .into_iter()
+            .filter_map(|(origin, path)| Some((origin, read(&path)?, path)))
+            .collect();
+        // What was opened for writing meanwhile may have been read in part.
+        let again = self.drain_inotify();
+        for (origin, content, path) in contents {
+            let is_written = path.file_name().is_some_and(|n| self.written.contains(n));
+            if !is_written && self.seen.get(&origin) != Some(&content) {
                 self.found.push(understand(Arc::clone(&origin), &content));
                 self.seen.insert(origin, content);
             }
         }
-        if !self.synced {
+        if !self.synced && self.written.is_empty() && !again {
             self.synced = true;
             self.found.push(Event::Synced);
         }
+        again
     }
 
     fn note_broken(&mut self, error: &io::Error) {
@@ -294,26 +330,32 @@ fn list(directory: &Path) -> io::Result<BTreeMap<Arc<str>, PathBuf>> {
     Ok(files)
 }
 
-/// Reads a regular file of bearable size: not a pipe, which would never end.
-fn read(path: &Path) -> Seen {
+/// Reads a regular file of bearable size: not a pipe, which would never end. None if it has gone
+/// since it was listed, which the next reading finds.
+fn read(path: &Path) -> Option<Seen> {
     let cannot = |error: io::Error| format!("cannot be read: {error}");
     let file = fs::metadata(path).and_then(|about| match about.is_file() {
         true => fs::File::open(path),
         false => Err(io::Error::other("is not a file")),
     });
-    let mut text = String::new();
-    let read = file
-        .map_err(cannot)?
-        .take(MAX_FILE + 1)
-        .read_to_string(&mut text);
-    match read.map_err(cannot)? as u64 {
-        count if count > MAX_FILE => Err(format!("is larger than {} MiB", MAX_FILE >> 20)),
-        _ => Ok(text),
+    if file.is_err() && fs::symlink_metadata(path).is_err() {
+        return None;
     }
+    let mut text = String::new();
+    let read = file.and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text));
+    Some(match read.map_err(cannot) {
+        Ok(count) if count as u64 > MAX_FILE => {
+            Err(format!("is larger than {} MiB", MAX_FILE >> 20))
+        }
+        Ok(_) => Ok(text),
+        Err(why) => Err(why),
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use crossbeam_channel::Receiver;
 
     use super::*;
@@ -402,6 +444,39 @@ mod tests {
         assert_eq!(next(&inbox), "all read");
         handle.sync(reply);
         assert_eq!(next(&inbox), "all read", "nothing changed");
+        handle.stop();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_file_is_read_when_its_writer_is_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("a.yaml"), NODE).unwrap();
+        let (control, inbox) = crossbeam_channel::unbounded();
+        let (source, handle) = ManifestSource::new(directory.path(), control).unwrap();
+        let thread = std::thread::spawn(|| source.run());
+        assert_eq!(next(&inbox), "read a.yaml 1, synced");
+
+        let mut half = fs::File::create(path("a.yaml")).unwrap();
+        let mut new = fs::File::create(path("b.yaml")).unwrap();
+        new.write_all(b"kind: Pod").unwrap();
+        fs::write(path("c.yaml"), NODE).unwrap();
+        assert_eq!(
+            next(&inbox),
+            "read c.yaml 1",
+            "a.yaml is empty, b.yaml begun"
+        );
+        let (reply, _answer) = crossbeam_channel::bounded(1);
+        handle.sync(reply);
+        assert_eq!(next(&inbox), "all read", "and none of them");
+        half.write_all(NODE.replace("a}", "b}").as_bytes()).unwrap();
+        drop(half);
+        assert_eq!(next(&inbox), "read a.yaml 1");
+        fs::rename(path("b.yaml"), path("d.txt")).unwrap();
+        drop(new);
+        fs::remove_file(path("c.yaml")).unwrap();
+        assert_eq!(next(&inbox), "gone c.yaml");
         handle.stop();
         thread.join().unwrap();
     }
