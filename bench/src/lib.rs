@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod frames;
+pub mod guarded;
 pub mod node;
 mod parts;
 pub mod policy;
@@ -80,5 +81,6 @@ pub fn stages() -> Vec<(&'static str, Vec<Case>)> {
         ("policy", policy::deciding()),
         ("road", roads::usual()),
         ("aside", roads::unusual()),
+        ("guarded", guarded::cases()),
     ]
 }

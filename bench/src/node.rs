@@ -3,15 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use weft_encap::{Ecn, Lanes, Vni};
-use weft_policy::{Config, Conntrack, Epoch, Moment, PolicySetId, Span};
+use weft_encap::{Ecn, Lanes, VXLAN_HEADER, Vni};
+use weft_policy::{Config, Conntrack, Epoch, Moment, PolicySetId, Span, Table};
 use weft_switch::path::{
     Cidr, Datagram, Fate, Node, Out, Path, PathConfig, Peer, PortEntry, PortId, PortKind, Tables,
     TablesBuilder,
 };
 use weft_wire::{Frame, Mac, Pool};
 
-use crate::frames::Station;
+use crate::frames::{Family, Station, Talk};
 
 /// Pods of the node: the kubelet's default limit.
 pub const PODS: u8 = 110;
@@ -66,8 +66,14 @@ fn entry(station: Station, kind: PortKind) -> PortEntry {
 
 /// The tables of our node.
 #[must_use]
-#[expect(clippy::expect_used, reason = "the tables are constant")]
 pub fn tables() -> Tables {
+    tables_under(Table::allow_all(), |_| PolicySetId::UNSELECTED)
+}
+
+/// The tables of our node under a policy, whose sets its pods obey.
+#[must_use]
+#[expect(clippy::expect_used, reason = "the tables are constant")]
+pub fn tables_under(policy: Table, set_of: impl Fn(Station) -> PolicySetId) -> Tables {
     let host = Station {
         node: OUR_NODE,
         last: 0,
@@ -84,13 +90,16 @@ pub fn tables() -> Tables {
     };
     let mut builder = TablesBuilder::new(node)
         .epoch(Epoch(1))
+        .policy(policy)
         .port(PortId::HOST, entry(host, PortKind::Host));
     for last in 2..2 + PODS {
         let pod = Station {
             node: OUR_NODE,
             last,
         };
-        builder = builder.port(pod.port(), entry(pod, PortKind::Pod));
+        let mut entry = entry(pod, PortKind::Pod);
+        entry.policy = set_of(pod);
+        builder = builder.port(pod.port(), entry);
     }
     for number in 2..2 + PEERS {
         builder = builder.peer(Peer {
@@ -102,6 +111,22 @@ pub fn tables() -> Tables {
         });
     }
     builder.build().expect("the tables are valid")
+}
+
+/// The UDP payload of a frame from a peer's pod to one of ours.
+#[must_use]
+pub fn tunnelled(from: Station, to: Station, family: Family, size: usize) -> Vec<u8> {
+    let macs = (vtep_mac(from.node), vtep_mac(to.node));
+    let talk = Talk::out_of_pod(from, to, family);
+    in_tunnel(&Talk { macs, ..talk }.udp(size))
+}
+
+/// The UDP payload that carries an inner frame.
+#[must_use]
+pub fn in_tunnel(inner: &[u8]) -> Vec<u8> {
+    let [_, a, b, c] = vni().get().to_be_bytes();
+    let header: [u8; VXLAN_HEADER] = [8, 0, 0, 0, a, b, c, 0];
+    [&header[..], inner].concat()
 }
 
 /// A conntrack table of the default size, with a seed that makes every run the same.
@@ -133,15 +158,15 @@ pub struct Worker {
 
 impl Default for Worker {
     fn default() -> Self {
-        Self::new(FRAMES)
+        Self::with(tables())
     }
 }
 
 impl Worker {
-    /// A worker with so many frames.
+    /// A worker that forwards by these tables.
     #[must_use]
     #[expect(clippy::expect_used, reason = "8 is a power of two")]
-    pub fn new(frames: usize) -> Self {
+    pub fn with(tables: Tables) -> Self {
         let config = PathConfig {
             worker: 0,
             workers: 1,
@@ -149,9 +174,9 @@ impl Worker {
             seed: 7,
         };
         Self {
-            tables: tables(),
+            tables,
             path: Path::new(config, conntrack()),
-            out: Out::new(Pool::new(frames, 2048)),
+            out: Out::new(Pool::new(FRAMES, 2048)),
             now: Moment::from_secs(1),
         }
     }
@@ -191,6 +216,11 @@ impl Worker {
         };
         self.out.clear();
         Some(fate)
+    }
+
+    /// The same tables are published again.
+    pub fn publish(&mut self, epoch: Epoch) {
+        self.tables.epoch = epoch;
     }
 
     /// Time goes by.

@@ -1,14 +1,13 @@
 //! The whole road: a frame comes in by a door, what leaves waits to be sent.
 #![expect(clippy::indexing_slicing, reason = "the frames are constant")]
 
-use weft_encap::VXLAN_HEADER;
 use weft_policy::Span;
 use weft_switch::path::Fate;
 use weft_wire::{Mac, TcpFlags};
 
 use crate::Case;
 use crate::frames::{Family, NEIGHBOR, POD, REMOTE, SIZES, Station, Talk};
-use crate::node::{Door, Worker, vni, vtep_mac};
+use crate::node::{Door, Worker, tunnelled};
 
 /// What becomes of the frames of a case; checked before it is measured.
 type Expected = fn(Fate) -> bool;
@@ -28,7 +27,7 @@ pub(crate) fn usual() -> Vec<Case> {
             cases.push(case(
                 name("peer-to-pod"),
                 peer,
-                tunnelled(REMOTE, family, size),
+                tunnelled(REMOTE, POD, family, size),
                 to_pod,
             ));
             cases.push(case(name("pod-to-pod"), port, out(NEIGHBOR), to_pod));
@@ -150,17 +149,4 @@ fn tick() -> Case {
         let mut worker = Worker::default();
         move || worker.tick()
     })
-}
-
-/// The UDP payload of a frame from a peer's pod to ours.
-fn tunnelled(from: Station, family: Family, size: usize) -> Vec<u8> {
-    let macs = (vtep_mac(from.node), vtep_mac(POD.node));
-    let inner = Talk {
-        macs,
-        ..Talk::out_of_pod(from, POD, family)
-    }
-    .udp(size);
-    let [_, a, b, c] = vni().get().to_be_bytes();
-    let header: [u8; VXLAN_HEADER] = [8, 0, 0, 0, a, b, c, 0];
-    [&header[..], &inner].concat()
 }

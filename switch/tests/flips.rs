@@ -1,7 +1,11 @@
 //! Policies that change under load: whole stacks over two nodes in memory. Flows that stay
 //! allowed lose nothing, others stop and go on exactly when they may.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
