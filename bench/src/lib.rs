@@ -7,6 +7,7 @@
 
 pub mod frames;
 pub mod guarded;
+pub mod hostile;
 pub mod node;
 mod parts;
 pub mod policy;
