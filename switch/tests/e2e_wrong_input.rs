@@ -463,3 +463,97 @@ fn nodes_that_overlap() {
     fs::remove_dir_all(bench.path("state")).ok();
     bench.nothing_left();
 }
+
+/// A policy with this specification.
+fn policy(spec: &str) -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+         metadata: {{ name: p, namespace: x }}\nspec: {spec}\n"
+    )
+}
+
+/// Rules that no cluster would take, and what the message must name besides file and line.
+fn impossible_rules() -> Vec<(String, &'static [&'static str])> {
+    let ingress = |rule: &str| policy(&format!("{{ podSelector: {{}}, ingress: [ {rule} ] }}"));
+    let block = |block: &str| ingress(&format!("{{ from: [ {{ ipBlock: {block} }} ] }}"));
+    let port = |port: &str| ingress(&format!("{{ ports: [ {port} ] }}"));
+    vec![
+        (
+            ingress("{ form: [] }"),
+            &["spec.ingress[0]", "form", "from"],
+        ),
+        (block("{ cidr: 10.0.0.0/33 }"), &["10.0.0.0/33"]),
+        (block("{ cidr: example.com }"), &["example.com"]),
+        (
+            block("{ cidr: 10.0.0.0/8, except: [ 11.0.0.0/16 ] }"),
+            &["except", "11.0.0.0/16"],
+        ),
+        (port("{ port: 80, endPort: 79 }"), &["endPort", "79"]),
+        (port("{ port: http, endPort: 90 }"), &["endPort"]),
+        (port("{ port: 0 }"), &["port"]),
+        (port("{ port: 80, protocol: ICMP }"), &["ICMP", "SCTP"]),
+    ]
+}
+
+/// Selectors, fields and kinds that no cluster would take, or that weft would not enforce.
+fn impossible_objects() -> Vec<(String, &'static [&'static str])> {
+    let select = |expression: &str| {
+        policy(&format!(
+            "{{ podSelector: {{ matchExpressions: [ {expression} ] }} }}"
+        ))
+    };
+    let kind = |version: &str, kind: &str| {
+        format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{ name: p }}\nspec: {{}}\n")
+    };
+    vec![
+        (policy("{ podSelectr: {} }"), &["podSelectr", "podSelector"]),
+        (
+            select("{ key: app, operator: Is, values: [ a ] }"),
+            &["operator", "NotIn"],
+        ),
+        (select("{ key: app, operator: In }"), &["values"]),
+        (
+            select("{ key: app, operator: Exists, values: [ a ] }"),
+            &["values"],
+        ),
+        (
+            policy("{ podSelector: {}, policyTypes: [ Ingres ] }"),
+            &["policyTypes", "Ingres"],
+        ),
+        (
+            kind("cilium.io/v2", "CiliumNetworkPolicy"),
+            &["CiliumNetworkPolicy", "not enforce"],
+        ),
+        (
+            kind("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy"),
+            &["AdminNetworkPolicy", "not enforce"],
+        ),
+    ]
+}
+
+/// What `weft policy` says to manifests that no cluster would take, or that would mean more than
+/// is written; needs no privilege.
+#[test]
+fn policies_that_cannot_be() {
+    let bench = Bench::new("policies");
+    for (text, names) in impossible_rules().into_iter().chain(impossible_objects()) {
+        let file = bench.write("p.yaml", &text);
+        for verb in [&["validate"][..], &["matrix", "--port", "80"]] {
+            let mut command = weft();
+            command.arg("policy").args(verb).arg("-f").arg(&file);
+            let outcome = command::run(&mut command, LIMIT);
+            refused(&outcome, 2, &["p.yaml:"]);
+            refused(&outcome, 2, names);
+        }
+    }
+    let harmless = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: c }\n";
+    let harmless = bench.write("p.yaml", harmless);
+    let mut command = weft();
+    command.args(["policy", "validate", "-f"]).arg(harmless);
+    let outcome = command::run(&mut command, LIMIT);
+    assert!(
+        outcome.stderr.contains("ConfigMap"),
+        "an unknown kind is named: {outcome}"
+    );
+    outcome.ok();
+}
