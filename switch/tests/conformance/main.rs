@@ -146,10 +146,12 @@ fn cases_as_packets() {
     let packets::Tally {
         steps,
         cells,
+        refusers,
         differences,
     } = &tally;
     println!(
-        "{} cases, {steps} steps, {cells} cells as packets, {} differences, {:.1?}",
+        "{} cases, {steps} steps, {cells} cells as packets, {refusers} refusers named, \
+         {} differences, {:.1?}",
         cases.len(),
         differences.len(),
         packets::now().duration_since(began)

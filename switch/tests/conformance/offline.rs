@@ -125,12 +125,15 @@ impl Asked {
 }
 
 /// Everything that has an opinion.
-struct Judges {
+pub(crate) struct Judges {
     state: ClusterState,
     cluster: Cluster,
     engine: Engine,
     enforced: Vec<String>,
 }
+
+/// A pod and a direction.
+pub(crate) type Refuser = (String, &'static str);
 
 /// A table and which pods it was asked for.
 struct Compiled {
@@ -139,7 +142,7 @@ struct Compiled {
 }
 
 impl Judges {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             state: ClusterState::of_no_node(),
             cluster: Cluster::default(),
@@ -149,7 +152,7 @@ impl Judges {
     }
 
     /// Takes in what is different, as the daemon would: file by file, all at one moment.
-    fn follow(&mut self, before: &World, after: &World, place: &str) {
+    pub(crate) fn follow(&mut self, before: &World, after: &World, place: &str) {
         let mut events = Vec::new();
         for (name, text) in after.documents() {
             if before.document(name) != Some(text) {
@@ -218,6 +221,20 @@ impl Judges {
         let egress = || oracle::allows(&self.cluster, Direction::Egress, &asked.question);
         let ingress = || oracle::allows(&self.cluster, Direction::Ingress, &asked.question);
         (asked.sender.is_none() || egress()) && (asked.receiver.is_none() || ingress())
+    }
+
+    /// Who refuses a cell, in which direction, and the policies that isolate it there.
+    pub(crate) fn refused_by(&self, cell: &Cell, world: &World) -> Option<(Refuser, Vec<String>)> {
+        let asked = Asked::new(cell, world);
+        let told = explain(&self.cluster, &asked.question);
+        let ends = [
+            (asked.sender, "egress", told.egress),
+            (asked.receiver, "ingress", told.ingress),
+        ];
+        ends.into_iter().find_map(|(pod, direction, side)| {
+            let names = side.isolated_by.iter().map(ToString::to_string).collect();
+            (!side.allowed).then_some(((pod?, direction), names))
+        })
     }
 
     fn explained(&self, asked: &Asked) -> bool {

@@ -2,8 +2,10 @@
 //!
 //! Owns the run with packets: one lab of two nodes, every step applied with `weft lab apply` and
 //! its whole truth table probed with `weft lab check`, over IPv4 and IPv6, on one node and across
-//! the tunnel. Connections that a case holds open must carry a byte exactly while they are allowed.
+//! the tunnel. Connections that a case holds open must carry a byte exactly while they are allowed,
+//! and for every pod that refused something its daemon must name the right policies.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -15,10 +17,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use weft_switch::api;
+use weft_sys::netlink::Netlink;
+use weft_sys::netlink::route::{self, Hop, Route};
 use weft_sys::netns::Netns;
 
 use crate::case::{Case, Cell, End, Family, Protocol};
-use crate::offline::word;
+use crate::offline::{Judges, Refuser, word};
 use crate::world::{NODES, World};
 
 /// How long a connection that is denied must stay silent.
@@ -50,6 +55,8 @@ pub(crate) struct Lab {
 pub(crate) struct Tally {
     pub(crate) steps: usize,
     pub(crate) cells: usize,
+    /// How often a daemon was asked who refused something at a pod.
+    pub(crate) refusers: usize,
     pub(crate) differences: Vec<String>,
 }
 
@@ -71,6 +78,7 @@ impl Lab {
         fs::write(lab.folder.path().join("lab.yaml"), text).expect("lab.yaml");
         let up = lab.weft(&["up", "-f", &lab.path("lab.yaml")]);
         assert_eq!(up.code, 0, "{}", up.err);
+        route_from_outside(&lab.name, &World::base());
         lab
     }
 
@@ -78,9 +86,13 @@ impl Lab {
     pub(crate) fn run(&self, case: &Case, tally: &mut Tally) {
         let mut world = World::base();
         let mut held = Vec::new();
+        let mut judges = Judges::new();
+        let mut before = World::default();
         for step in &case.steps {
             world.step(&case.file, step);
             let place = format!("{}: {}", case.file, step.label);
+            judges.follow(&before, &world, &place);
+            before = world.clone();
             tally.steps += 1;
             if let Err(why) = self.apply(&world) {
                 tally.differences.push(format!("{place}: {why}"));
@@ -101,11 +113,13 @@ impl Lab {
             tally
                 .differences
                 .extend(verdicts.into_iter().map(|why| format!("{place}: {why}")));
-            let cells: Vec<Cell> = cells.into_iter().filter(can_be_sent).collect();
-            let wrong = self.check(&cells);
+            let refusers = refusers(&cells, &judges, &world);
+            let mut wrong = self.check(&cells);
+            wrong.extend(self.reasons(&refusers));
             tally
                 .differences
                 .extend(wrong.into_iter().map(|why| format!("{place}: {why}")));
+            tally.refusers += refusers.len();
             tally.cells += cells.len();
         }
     }
@@ -155,6 +169,35 @@ impl Lab {
             }
         }
         wrong
+    }
+
+    /// Asks the daemons what they refused since the step before; answers who named other policies
+    /// than the explanation does.
+    fn reasons(&self, refusers: &BTreeMap<Refuser, Vec<String>>) -> Vec<String> {
+        let told: Vec<api::Denial> = NODES.iter().flat_map(|node| self.refusals(node)).collect();
+        let mut wrong = Vec::new();
+        for ((pod, direction), policies) in refusers {
+            let found = told
+                .iter()
+                .find(|denial| denial.pod == *pod && denial.direction == *direction);
+            let Some(denial) = found else {
+                wrong.push(format!("no word of what was refused at {pod}, {direction}"));
+                continue;
+            };
+            if denial.policies != *policies || denial.example.policy.as_ref() != policies.first() {
+                wrong.push(format!(
+                    "refused at {pod}, {direction}: expected {policies:?}, told {denial:?}"
+                ));
+            }
+        }
+        wrong
+    }
+
+    /// What a node refused since it was last asked.
+    fn refusals(&self, node: &str) -> Vec<api::Denial> {
+        let socket = api::lab_socket(&self.name, node);
+        let drops = api::Client::connect(socket).and_then(|mut daemon| daemon.drops(true));
+        drops.expect("the daemon's drops").denials
     }
 
     /// Opens the connections a case holds.
@@ -226,16 +269,36 @@ struct Answer {
     err: String,
 }
 
-/// Whether a packet can be sent at all: the host outside has no route to pods.
-fn can_be_sent(cell: &Cell) -> bool {
-    let outside = cell.from == End::Outside;
-    // Nobody masquerades what the kernel cannot track.
-    let sctp = cell.probe.protocol == Protocol::Sctp;
-    let inside = matches!(
-        (&cell.from, &cell.to),
-        (End::Pod(_) | End::Node(_), End::Pod(_))
-    );
-    !outside && (!sctp || inside)
+/// Who refuses any of the cells, and by which policies.
+fn refusers(cells: &[Cell], judges: &Judges, world: &World) -> BTreeMap<Refuser, Vec<String>> {
+    // What is sent to no single station is dropped before policies are asked.
+    let denied = |cell: &&Cell| !cell.allow && !matches!(cell.to, End::Address(_));
+    let denied = cells.iter().filter(denied);
+    denied
+        .filter_map(|cell| judges.refused_by(cell, world))
+        .collect()
+}
+
+/// Gives the host outside a route to the pods of every node, so that it can ask them.
+fn route_from_outside(lab: &str, world: &World) {
+    let routes = || {
+        let mut netlink = Netlink::open()?;
+        for node in NODES.map(|node| End::Node(node.to_owned())) {
+            for (family, bits) in [(Family::V4, 24), (Family::V6, 64)] {
+                let hop = Hop::Via {
+                    gateway: world.target(&node, family),
+                    index: 0,
+                    onlink: false,
+                };
+                let pods = world.source(&node, family);
+                route::ensure(&mut netlink, &Route::new(pods, bits, hop))?;
+            }
+        }
+        Ok::<_, weft_sys::SysError>(())
+    };
+    let outside = Netns::open(format!("weft.{lab}.outside"));
+    let done = outside.and_then(|outside| outside.run(routes));
+    done.and_then(|done| done).expect("routes to the pods");
 }
 
 /// A connection that outlives changes of policy.
