@@ -344,6 +344,49 @@ fn a_wrong_policy_closes_what_it_might_isolate() {
     }
 }
 
+/// Metadata with an error somewhere else or in itself, and what is closed.
+const METADATA: &[(&str, &str)] = &[
+    ("metadata: {name: p, namespace: shop}", "policy shop/p"),
+    ("metadata: {name: p}", "policy default/p"),
+    ("metadata: {name: p, namespce: shop}", "everything"),
+    (
+        "metadata: {name: p, namespace: shop, lables: {}}",
+        "policy shop/p",
+    ),
+    ("metadata: {name: p, namespace: Shop}", "everything"),
+    (
+        "metadata: {name: p, namespace: shop, namespace: other}",
+        "everything",
+    ),
+    ("metadata: {name: P, namespace: shop}", "namespace shop"),
+    ("metadata: {namespace: shop}", "namespace shop"),
+    ("metadata: {}", "everything"),
+    ("metadata: [shop]", "everything"),
+    ("metdata: {name: p, namespace: shop}", "everything"),
+    ("", "everything"),
+];
+
+#[test]
+fn what_is_closed_is_where_the_policy_may_belong() {
+    for (metadata, expected) in METADATA {
+        let text = format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n{metadata}\nspec: \
+             {{podSelectr: {{}}}}\n"
+        );
+        let manifest = cluster::parse(&text);
+        let [broken] = manifest.broken.as_slice() else {
+            panic!("{text}: {manifest:?}")
+        };
+        let closes = match &broken.closes {
+            Closes::Policy(policy) => format!("policy {}", policy.name),
+            Closes::Namespace(name) => format!("namespace {name}"),
+            Closes::Everything => "everything".to_owned(),
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!(closes, *expected, "{text}");
+    }
+}
+
 fn word() -> impl Strategy<Value = String> {
     "[a-z][a-z0-9]{0,5}"
 }

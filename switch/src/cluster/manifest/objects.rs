@@ -175,17 +175,15 @@ fn title(root: &Spot<'_>, kind: &str) -> String {
 /// that keep it from being read.
 fn unread(root: &Spot<'_>, kind: &'static str) -> (Option<ObjectKey>, Closes) {
     let mut ignored = Reader::default();
-    let name = name(&mut ignored, root, kind, root.line());
-    let metadata_is_clear = root
-        .written("metadata")
-        .is_none_or(|metadata| metadata.tree.doubled().is_empty())
-        && !root.repeats("metadata");
-    let name = name.filter(|_| metadata_is_clear);
+    let metadata_is_clear = is_clear(root, kind);
+    let name = name(&mut ignored, root, kind, root.line()).filter(|_| metadata_is_clear);
     let key = name.as_ref().map(|name| key(kind, name));
     let closes = match (kind, name) {
         ("NetworkPolicy", Some(name)) => closed_policy(root, name),
         ("NetworkPolicy", None) => {
-            let namespace = namespace(&mut ignored, root).filter(|_| metadata_is_clear);
+            let metadata = root.field("metadata").filter(|_| metadata_is_clear);
+            let namespace = metadata.as_ref().and_then(|m| m.field("namespace"));
+            let namespace = namespace.and_then(|field| object_name(&mut ignored, &field));
             namespace.map_or(Closes::Everything, Closes::Namespace)
         }
         ("Namespace", Some(name)) => Closes::Peers(name.name),
@@ -193,6 +191,19 @@ fn unread(root: &Spot<'_>, kind: &'static str) -> (Option<ObjectKey>, Closes) {
         _ => Closes::Nothing,
     };
     (key, closes)
+}
+
+/// Whether its metadata says beyond doubt which object it is: an unknown field may be a misspelt
+/// namespace.
+fn is_clear(root: &Spot<'_>, kind: &str) -> bool {
+    let Some(metadata) = root.field("metadata") else {
+        return false;
+    };
+    let mut reader = Reader::default();
+    reader.only(&metadata, METADATA);
+    let namespace_is_clear =
+        reader.errors.is_empty() || metadata.field("namespace").is_some() || !is_namespaced(kind);
+    namespace_is_clear && metadata.tree.doubled().is_empty() && !root.repeats("metadata")
 }
 
 /// The policy without any of its rules.
@@ -270,6 +281,10 @@ fn object(
     Outcome::Bad(key, closes)
 }
 
+fn is_namespaced(kind: &str) -> bool {
+    matches!(kind, "Pod" | "NetworkPolicy")
+}
+
 fn namespace(reader: &mut Reader, root: &Spot<'_>) -> Option<String> {
     let Some(metadata) = root.field("metadata") else {
         return Some("default".to_owned());
@@ -294,9 +309,10 @@ fn name(reader: &mut Reader, root: &Spot<'_>, kind: &str, line: usize) -> Option
         return None;
     };
     let name = object_name(reader, &field)?;
-    let namespace = match kind {
-        "Pod" | "NetworkPolicy" => namespace(reader, root)?,
-        _ => String::new(),
+    let namespace = if is_namespaced(kind) {
+        namespace(reader, root)?
+    } else {
+        String::new()
     };
     reader.object = if namespace.is_empty() {
         format!("{kind} {name}")
