@@ -123,6 +123,37 @@ fn probes_tell_a_refusal_from_what_looks_like_one() {
     );
 }
 
+/// Labels of pods elsewhere are known from their manifests, whatever runs on their node.
+#[test]
+fn pods_of_a_kernel_node_are_peers() {
+    if !may_run("pods_of_a_kernel_node_are_peers") {
+        return;
+    }
+    let lab = LAB.replace(
+        "outside: true",
+        "  - { name: node-k, kind: kernel }\noutside: true",
+    );
+    let kernel = |name: &str| {
+        let pod = PODS.split("---\n").next().unwrap();
+        let pod = pod.replace("name: a", &format!("name: {name}"));
+        let pod = pod.replace("app: a", &format!("app: {name}"));
+        pod.replace("node-a", "node-k")
+    };
+    let policy = DENY.replace(
+        "policyTypes: [ Ingress ]",
+        "ingress: [ { from: [ { podSelector: { matchLabels: { app: k1 } } } ] } ]",
+    );
+    let pods = format!("{PODS}---\n{}---\n{}{policy}", kernel("k1"), kernel("k2"));
+    let lab = Lab::new(&lab, &pods);
+    let answer = lab.up();
+    assert_eq!(answer.code, 0, "{}", answer.err);
+    for family in ["ipv4", "ipv6"] {
+        let denied = lab.denied(&["--family", family, "--timeout", "0.5"]);
+        let expected = ["default/a", "default/k2"].map(|from| format!("\"{from}\"→\"default/b\""));
+        assert_eq!(denied, expected, "over {family}");
+    }
+}
+
 /// The folder that docs/policy.md sends people to.
 #[test]
 fn the_policy_example_holds() {
