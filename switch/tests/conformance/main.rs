@@ -91,8 +91,9 @@ fn a_wrong_expectation_is_noticed_by_every_judge() {
 }
 
 #[test]
-fn every_case_offline() {
-    let all = case::all();
+fn every_other_case_offline() {
+    let mut all = case::all();
+    all.retain(|case| case.semantics.is_none());
     let mut differences = Vec::new();
     let mut cells = 0;
     for case in &all {

@@ -68,8 +68,11 @@ impl Lab {
             folder: tempfile::tempdir().expect("a folder"),
         };
         let nodes = NODES.map(|node| format!("  - {{ name: {node}, workers: 1 }}\n"));
+        let underlay =
+            std::env::var("WEFT_CONFORMANCE_UNDERLAY").unwrap_or_else(|_| "ipv4".to_owned());
         let text = format!(
-            "name: {}\nnodes:\n{}outside: true\nmanifests: [ manifests/ ]\n",
+            "name: {}\nunderlay: {{ family: {underlay} }}\nnodes:\n{}outside: true\n\
+             manifests: [ manifests/ ]\n",
             lab.name,
             nodes.concat()
         );
