@@ -179,10 +179,10 @@ drop_reasons! {
 
     DeniedEgress "denied_egress" Both Path
         "Policy does not let the sender of the flow's first packet send this."
-        "`weft policy explain FROM TO` names the policy.";
+        "`weft drops` names the policy of the last one; `weft trace FROM TO` asks again, step by step.";
     DeniedIngress "denied_ingress" Both Path
         "Policy does not let the receiver of the flow's first packet be reached by this."
-        "`weft policy explain FROM TO` names the policy.";
+        "`weft drops` names the policy of the last one; `weft trace FROM TO` asks again, step by step.";
     TableFull "table_full" Both Path
         "No room for a new connection within the pod's quota."
         "Look at `weft flows --pod`: a scan, a flood, or a quota too small.";

@@ -173,7 +173,7 @@ impl Scene<'_> {
                 let isolating = policy.isolating(side, port.policy);
                 let names: Vec<String> = isolating.iter().map(ToString::to_string).collect();
                 if names.is_empty() {
-                    "closed: what the policies say is not known".to_owned()
+                    "closed: the pod or its policies are not known yet".to_owned()
                 } else {
                     format!(
                         "isolated by {}, no rule of which allows it",
