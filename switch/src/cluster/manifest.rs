@@ -15,7 +15,9 @@ use super::objects::{Located, Object, ObjectKey};
 
 mod kinds;
 mod labels;
+mod node;
 mod objects;
+mod pod;
 mod policy;
 mod reader;
 mod salvage;

@@ -12,16 +12,17 @@ use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 use weft_policy::{Change, Cluster, Moment};
-use weft_wire::Mac;
 
 use super::manifest::Manifest;
 use super::objects::{Object, ObjectKey, PodObject};
-use super::{ManifestError, vtep_mac};
 
 mod nodes;
 mod origin;
 mod pods;
 mod troubles;
+mod words;
+
+pub use words::{Desired, Effects, Event, LocalNode, PeerNode, Trouble};
 
 use nodes::Nodes;
 use origin::Origin;
@@ -30,110 +31,6 @@ use troubles::{Subject, Troubles};
 
 /// What most troubles are ended by.
 const EDIT: &str = "correct the file; it is read again as soon as it is saved";
-
-/// This node, as configured.
-#[derive(Clone, Debug)]
-pub struct LocalNode {
-    /// Its name.
-    pub name: String,
-    /// Address of its tunnel end point; its family is the underlay's.
-    pub vtep: IpAddr,
-    /// Its pod ranges.
-    pub pod_cidrs: Vec<IpNetwork>,
-}
-
-/// What a source of state reports.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// An origin was read: its objects replace those it held before, except where there are
-    /// errors.
-    Read {
-        /// The file.
-        origin: Arc<str>,
-        /// What it says.
-        manifest: Manifest,
-    },
-    /// An origin cannot be read at all: its last good version stays. Without one it may hold
-    /// any policy, so everything is closed.
-    Rejected {
-        /// The file.
-        origin: Arc<str>,
-        /// Why.
-        errors: Vec<ManifestError>,
-    },
-    /// An origin is gone, and its objects with it.
-    Gone {
-        /// The file.
-        origin: Arc<str>,
-    },
-    /// Several events at one moment: what moves from one origin to another is never absent.
-    Batch(Vec<Self>),
-    /// The source has reported everything there was when it started.
-    Synced,
-    /// The source does not work; what is known stays.
-    Broken {
-        /// What happened, where, and what to do.
-        problem: Trouble,
-    },
-}
-
-/// Something wrong with the desired state.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Trouble {
-    /// `file:line`
-    pub place: String,
-    /// What is wrong.
-    pub what: String,
-    /// What to do about it.
-    pub next: String,
-}
-
-/// What the caller has to do after a step.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Effects {
-    /// [`ClusterState::desired`], the cluster of policies or `closed` changed: compile and
-    /// publish.
-    pub publish: bool,
-    /// What is different for policies since the last step.
-    pub changes: Vec<Change>,
-    /// Too little is known to let anything pass: nothing was read yet, or a manifest that may
-    /// hold policies cannot be read.
-    pub closed: bool,
-    /// Newly wrong: say so.
-    pub appeared: Vec<Trouble>,
-    /// No longer wrong: say so.
-    pub resolved: Vec<Trouble>,
-    /// Not wrong, but worth a line of the log.
-    pub notices: Vec<Trouble>,
-}
-
-/// Another node, complete and without contradiction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerNode {
-    /// Its name.
-    pub name: String,
-    /// Its underlay address.
-    pub vtep: IpAddr,
-    /// The MAC address of its tunnel end point.
-    pub mac: Mac,
-    /// Its pod ranges.
-    pub pod_cidrs: Vec<IpNetwork>,
-}
-
-/// What this node should do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Desired {
-    /// The other nodes, by name.
-    pub peers: Vec<PeerNode>,
-    /// The MAC address an annotation of the own Node object asks for.
-    pub own_mac: Option<Mac>,
-    /// Pods placed here, by `(namespace, name)`.
-    pub pods: BTreeMap<(String, String), PodObject>,
-    /// Number of namespaces.
-    pub namespaces: usize,
-    /// Number of NetworkPolicy objects in force.
-    pub policies: usize,
-}
 
 /// One origin's version of an object.
 #[derive(Clone, Debug)]
@@ -171,6 +68,8 @@ pub struct ClusterState {
     named_kinds: BTreeSet<String>,
     source_broken: Option<Trouble>,
     synced: bool,
+    /// How many origins may hold any policy, and cannot be read.
+    closing: usize,
     closed: bool,
     last_event: Option<Moment>,
     desired: Desired,
@@ -204,6 +103,7 @@ impl ClusterState {
             named_kinds: BTreeSet::new(),
             source_broken: None,
             synced: false,
+            closing: 0,
             closed: true,
             last_event: None,
             desired: Desired::default(),
@@ -223,7 +123,7 @@ impl ClusterState {
             .set(Subject::Source, source.into_iter().collect());
         if self.synced {
             effects.publish |= self.settle(&mut effects.changes);
-            self.closed = self.origins.values().any(|origin| origin.closes_all);
+            self.closed = self.closing > 0;
         }
         (effects.appeared, effects.resolved) = self.troubles.differences();
         effects.closed = self.closed;
@@ -279,6 +179,8 @@ impl ClusterState {
     fn replace(&mut self, origin: Arc<str>, after: Option<Origin>) {
         let before = self.origins.remove(&origin).unwrap_or_default();
         let after = after.unwrap_or_default();
+        self.closing -= usize::from(before.closes_all);
+        self.closing += usize::from(after.closes_all);
         let mut claims: BTreeMap<&ObjectKey, Vec<Claim>> = BTreeMap::new();
         for held in &before.held {
             claims.entry(&held.key).or_default();

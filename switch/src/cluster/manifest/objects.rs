@@ -1,30 +1,16 @@
 //! From a tree to objects whose values are what they say.
 
-use std::net::IpAddr;
+use weft_policy::model::{Isolation, NAMESPACE_NAME, ObjectName};
 
-use ipnetwork::IpNetwork;
-use serde::Deserialize;
-use weft_policy::model::{Isolation, NAMESPACE_NAME, ObjectName, Protocol};
-use weft_wire::Mac;
-
-use super::super::objects::{
-    ContainerPort, Located, NamespaceObject, NodeObject, Object, ObjectKey, PodObject,
-};
+use super::super::objects::{Located, NamespaceObject, Object, ObjectKey};
 use super::kinds::{Sort, sort, version};
-use super::labels::{labels_of, required};
-use super::policy::{policy, protocol_of};
-use super::reader::{Reader, Spot, near, printable};
+use super::labels::labels_of;
+use super::node::node;
+use super::pod::pod;
+use super::policy::policy;
+use super::reader::{Reader, Spot, printable};
 use super::tree::{Tree, Value};
 use super::{Broken, Closes, Manifest};
-
-/// Where flannel publishes the MAC address of a node's tunnel end point.
-const BACKEND_DATA: &str = "flannel.alpha.coreos.com/backend-data";
-
-#[derive(Deserialize)]
-struct BackendData {
-    #[serde(rename = "VtepMAC")]
-    vtep_mac: Option<String>,
-}
 
 /// The fields of metadata, as far as Kubernetes has ever had them.
 const METADATA: &[&str] = &[
@@ -346,7 +332,7 @@ fn is_name(name: &str) -> bool {
         && edges(name.bytes().last())
 }
 
-fn labels(reader: &mut Reader, root: &Spot<'_>) -> weft_policy::model::Labels {
+pub(super) fn labels(reader: &mut Reader, root: &Spot<'_>) -> weft_policy::model::Labels {
     let metadata = root.field("metadata");
     let labels = metadata.as_ref().and_then(|m| m.field("labels"));
     labels.map_or_else(Default::default, |labels| labels_of(reader, &labels))
@@ -365,206 +351,5 @@ fn namespace_object(reader: &mut Reader, root: &Spot<'_>, name: &ObjectName) -> 
     NamespaceObject {
         name: name.name.clone(),
         labels,
-    }
-}
-
-fn node(reader: &mut Reader, root: &Spot<'_>, name: &ObjectName) -> NodeObject {
-    let spec = root.field("spec").filter(|spec| reader.is_map(spec));
-    let mut pod_cidrs = Vec::new();
-    if let Some(spec) = &spec {
-        reader.no_misspelling(spec, &["podCIDR", "podCIDRs"]);
-        let list = spec.field("podCIDRs");
-        let items = list.as_ref().map(|list| reader.items(list));
-        for item in items.iter().flatten() {
-            pod_cidrs.extend(cidr(reader, item, "spec.podCIDRs"));
-        }
-        if items.is_none_or(|items| items.is_empty())
-            && let Some(one) = spec.field("podCIDR")
-        {
-            pod_cidrs.extend(cidr(reader, &one, "spec.podCIDR"));
-        }
-    }
-    let status = root.field("status").filter(|status| reader.is_map(status));
-    let internal_ips = status.map_or_else(Vec::new, |status| internal_ips(reader, &status));
-    let metadata = root.field("metadata");
-    let annotations = metadata.as_ref().and_then(|m| m.field("annotations"));
-    let data = annotations.as_ref().and_then(|all| all.field(BACKEND_DATA));
-    let vtep_mac = data.and_then(|data| backend_data(reader, &data));
-    NodeObject {
-        name: name.name.clone(),
-        pod_cidrs,
-        internal_ips,
-        vtep_mac,
-    }
-}
-
-fn internal_ips(reader: &mut Reader, status: &Spot<'_>) -> Vec<Located<IpAddr>> {
-    let mut ips = Vec::new();
-    let Some(addresses) = status.field("addresses") else {
-        return ips;
-    };
-    for address in reader.items(&addresses) {
-        let kind = required(reader, &address, "type").and_then(|kind| reader.text(&kind));
-        if kind == Some("InternalIP")
-            && let Some(ip) = required(reader, &address, "address")
-        {
-            ips.extend(self::address(reader, &ip, "status.addresses"));
-        }
-    }
-    ips
-}
-
-fn address(reader: &mut Reader, spot: &Spot<'_>, field: &str) -> Option<Located<IpAddr>> {
-    let text = reader.text(spot)?.trim();
-    let parsed = text.parse().ok();
-    let is_mapped = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
-    let Some(value) = parsed.filter(|ip| !is_mapped(ip)) else {
-        let what = format!("{text:?} is not an IP address, such as 10.244.1.2");
-        reader.error_at(spot.line(), field, what);
-        return None;
-    };
-    let line = spot.line();
-    Some(Located { line, value })
-}
-
-fn cidr(reader: &mut Reader, spot: &Spot<'_>, field: &str) -> Option<Located<IpNetwork>> {
-    let text = reader.text(spot)?.trim();
-    let parsed = text.contains('/').then(|| text.parse::<IpNetwork>().ok());
-    let Some(value) = parsed.flatten() else {
-        let what = format!("{text:?} is not a range, such as 10.244.1.0/24");
-        reader.error_at(spot.line(), field, what);
-        return None;
-    };
-    if value.ip() != value.network() {
-        let (network, prefix) = (value.network(), value.prefix());
-        let what = format!("{value} has host bits set; write {network}/{prefix}");
-        reader.error_at(spot.line(), field, what);
-        return None;
-    }
-    let line = spot.line();
-    Some(Located { line, value })
-}
-
-/// The MAC address in flannel's annotation; an annotation of another backend has none.
-fn backend_data(reader: &mut Reader, spot: &Spot<'_>) -> Option<Located<Mac>> {
-    const FIELD: &str = "metadata.annotations[flannel.alpha.coreos.com/backend-data]";
-    let line = spot.line();
-    let data = serde_json::from_str::<Option<BackendData>>(reader.text(spot)?);
-    let data = match data {
-        Ok(data) => data?,
-        Err(error) => {
-            let what = format!("is not the JSON flannel writes: {error}");
-            reader.error_at(line, FIELD, what);
-            return None;
-        }
-    };
-    let mac = data.vtep_mac?;
-    match mac.parse::<Mac>() {
-        Ok(value) if value.is_unicast() => Some(Located { line, value }),
-        _ => {
-            let what = format!("VtepMAC {mac:?} is not a unicast MAC address");
-            reader.error_at(line, FIELD, what);
-            None
-        }
-    }
-}
-
-fn pod(reader: &mut Reader, root: &Spot<'_>, name: &ObjectName) -> PodObject {
-    let ObjectName { namespace, name } = name.clone();
-    let mut pod = PodObject {
-        namespace,
-        name,
-        labels: labels(reader, root),
-        node_name: None,
-        host_network: false,
-        finished: false,
-        ips: Vec::new(),
-        ports: Vec::new(),
-    };
-    if let Some(spec) = root.field("spec").filter(|spec| reader.is_map(spec)) {
-        pod_spec(reader, &spec, &mut pod);
-    }
-    if let Some(status) = root.field("status").filter(|status| reader.is_map(status)) {
-        pod_status(reader, &status, &mut pod);
-    }
-    pod
-}
-
-fn pod_spec(reader: &mut Reader, spec: &Spot<'_>, pod: &mut PodObject) {
-    const FIELDS: &[&str] = &["nodeName", "hostNetwork", "containers", "initContainers"];
-    reader.no_misspelling(spec, FIELDS);
-    let node = spec.field("nodeName");
-    pod.node_name = node.and_then(|node| Some(reader.text(&node)?.to_owned()));
-    let host = spec.field("hostNetwork");
-    pod.host_network = host.is_some_and(|host| reader.flag(&host) == Some(true));
-    for (field, init) in [("containers", false), ("initContainers", true)] {
-        let Some(containers) = spec.field(field) else {
-            continue;
-        };
-        for container in reader.items(&containers) {
-            let policy = container.field("restartPolicy");
-            let stays = policy.is_some_and(|policy| policy.as_text() == Some("Always"));
-            // Only an init container that is a sidecar answers while the pod runs.
-            if reader.is_map(&container) && (!init || stays) {
-                container_ports(reader, &container, &mut pod.ports);
-            }
-        }
-    }
-}
-
-fn container_ports(reader: &mut Reader, container: &Spot<'_>, ports: &mut Vec<ContainerPort>) {
-    reader.no_misspelling(container, &["ports"]);
-    let Some(list) = container.field("ports") else {
-        return;
-    };
-    for item in reader.items(&list) {
-        if !reader.is_map(&item) {
-            continue;
-        }
-        reader.no_misspelling(&item, &["name", "containerPort", "protocol"]);
-        let name = item.field("name").and_then(|name| reader.text(&name));
-        let number = required(reader, &item, "containerPort");
-        let number = number.and_then(|number| reader.port(&number));
-        let protocol = item.field("protocol");
-        let protocol = protocol.map_or(Some(Protocol::Tcp), |p| protocol_of(reader, &p));
-        if let (Some(port), Some(protocol)) = (number, protocol) {
-            ports.push(ContainerPort {
-                name: name.map(str::to_owned),
-                port,
-                protocol,
-            });
-        }
-    }
-}
-
-fn pod_status(reader: &mut Reader, status: &Spot<'_>, pod: &mut PodObject) {
-    reader.no_misspelling(status, &["phase", "podIP", "podIPs"]);
-    let phase = status.field("phase");
-    let phase = phase.and_then(|phase| reader.text(&phase).map(|text| (text, phase)));
-    if let Some((text, spot)) = phase {
-        const PHASES: &[&str] = &["Pending", "Running", "Succeeded", "Failed", "Unknown"];
-        if !PHASES.contains(&text)
-            && let Some(meant) = near(text, PHASES)
-        {
-            reader.error(
-                &spot,
-                format!("{text:?} is not a phase; did you mean {meant}?"),
-            );
-        }
-        pod.finished = matches!(text, "Succeeded" | "Failed");
-    }
-    let list = status.field("podIPs");
-    let items = list.as_ref().map(|list| reader.items(list));
-    for item in items.iter().flatten() {
-        if reader.is_map(item)
-            && let Some(ip) = item.field("ip")
-        {
-            pod.ips.extend(address(reader, &ip, "status.podIPs"));
-        }
-    }
-    if items.is_none_or(|items| items.is_empty())
-        && let Some(one) = status.field("podIP")
-    {
-        pod.ips.extend(address(reader, &one, "status.podIP"));
     }
 }

@@ -1,7 +1,9 @@
 //! Values of a tree, by the type they should have; what they are not is an error with its place.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use super::super::objects::Located;
 use super::ManifestError;
 use super::tree::{Map, Tree, Value, truth};
 
@@ -227,6 +229,20 @@ impl Reader {
             self.error(spot, what);
         }
         port
+    }
+
+    /// An address; `field` is how an error names the place.
+    pub(super) fn address(&mut self, spot: &Spot<'_>, field: &str) -> Option<Located<IpAddr>> {
+        let text = self.text(spot)?.trim();
+        let parsed = text.parse().ok();
+        let is_mapped = |ip: &IpAddr| matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+        let Some(value) = parsed.filter(|ip| !is_mapped(ip)) else {
+            let what = format!("{text:?} is not an IP address, such as 10.244.1.2");
+            self.error_at(spot.line(), field, what);
+            return None;
+        };
+        let line = spot.line();
+        Some(Located { line, value })
     }
 
     /// Every field that is not among `known` is an error.

@@ -6,7 +6,8 @@ use ipnetwork::IpNetwork;
 use weft_wire::Mac;
 
 use super::super::objects::{Located, NodeObject};
-use super::{EDIT, LocalNode, PeerNode, Trouble, vtep_mac};
+use super::super::vtep_mac;
+use super::{EDIT, LocalNode, PeerNode, Trouble};
 
 /// A contradiction: its line, where it is not that of the object, and what it is.
 type Wrong = (Option<usize>, String);
