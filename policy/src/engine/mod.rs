@@ -9,7 +9,9 @@
 //! | module | answers |
 //! |---|---|
 //! | `selectors` | which kinds of pods do the peers of policies select? |
+//! | `keys` | where do a selector and the pods it selects meet? |
 //! | `blocks` | where does the longest matching block change? |
+//! | `owners` | whose address is it? |
 //! | `places` | which kind of peer is at which address? |
 //! | `policies` | what do the policies say, in the words of the compiler? |
 //! | `locals` | which policies does each pod of this node obey? |
@@ -22,9 +24,11 @@
 mod blocks;
 mod gates;
 mod index;
+mod keys;
 mod lines;
 mod locals;
 mod names;
+mod owners;
 mod paint;
 mod places;
 mod policies;

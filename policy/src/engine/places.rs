@@ -12,6 +12,7 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 
 use super::blocks::intervals;
+use super::owners::Owners;
 use super::selectors::{IdentityId, Selectors};
 use super::slab::Slab;
 use crate::model::{ObjectName, Pod};
@@ -48,8 +49,7 @@ pub(super) struct Shift {
 /// Addresses and their classes.
 #[derive(Debug)]
 pub(super) struct Places {
-    /// Pods by address; the first by name has it.
-    owners: HashMap<IpAddr, Vec<Arc<Pod>>, FixedState>,
+    owners: Owners,
     stale: HashSet<IpAddr, FixedState>,
     classes: Slab<Held>,
     by_kind: HashMap<Kind, Class, FixedState>,
@@ -79,7 +79,7 @@ impl Places {
             users: 1,
         });
         Self {
-            owners: HashMap::default(),
+            owners: Owners::default(),
             stale: HashSet::default(),
             classes,
             by_kind: HashMap::from_iter([(outside, number)]),
@@ -100,25 +100,11 @@ impl Places {
         before: Option<&Pod>,
         after: Option<&Arc<Pod>>,
     ) {
-        for &address in before.iter().flat_map(|pod| &pod.addresses) {
-            let Some(owners) = self.owners.get_mut(&address) else {
-                continue;
-            };
-            owners.retain(|pod| pod.name != *name);
-            if owners.is_empty() {
-                self.owners.remove(&address);
-            }
-            self.stale.insert(address);
-        }
-        if let Some(pod) = after {
-            for &address in &pod.addresses {
-                let owners = self.owners.entry(address).or_default();
-                if let Err(place) = owners.binary_search_by(|pod| pod.name.cmp(name)) {
-                    owners.insert(place, Arc::clone(pod));
-                }
-                self.stale.insert(address);
-            }
-        }
+        self.owners.change(name, before, after);
+        let addresses = |pod: &Pod| pod.addresses.clone();
+        self.stale.extend(before.into_iter().flat_map(addresses));
+        self.stale
+            .extend(after.into_iter().flat_map(|pod| addresses(pod)));
     }
 
     /// A policy speaks of a block.
@@ -146,8 +132,7 @@ impl Places {
     pub(super) fn settle(&mut self, selectors: &mut Selectors, cluster: &Cluster) -> Shift {
         self.settle_blocks(selectors);
         for address in std::mem::take(&mut self.stale) {
-            let owner = self.owners.get(&address).and_then(|owners| owners.first());
-            let identity = owner.map(|pod| {
+            let identity = self.owners.at(address).map(|pod| {
                 selectors.identity(pod, || cluster.namespace_labels(&pod.name.namespace))
             });
             let before = self.addresses.pod(address);

@@ -1,18 +1,19 @@
 //! Which kinds of pods do the peers of policies select?
 //!
 //! Owns identities (pods alike in namespace, labels and named ports), the distinct selectors of
-//! peers, and who matches whom. Both are found by keys: a selector waits under the label it
-//! requires, an identity answers to all its labels, so that a new one of either kind meets few of
-//! the other. A key is a hash; whether a selector matches is always asked of the labels.
+//! peers, and who matches whom. A new one of either kind finds the other by keys.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::keys::{
+    Index, Namespaces, Wanted, add_sorted, namespace_key, pod_keys, remove_sorted, selector_keys,
+};
 use super::slab::Slab;
-use crate::model::{Labels, NamedPort, Operator, Pod, Scope, Selector};
+use crate::model::{Labels, NamedPort, Pod, Scope, Selector};
 
 /// The number of an [`Identity`].
 pub(super) type IdentityId = u32;
@@ -48,29 +49,6 @@ impl Hash for Alike {
         self.0.name.namespace.hash(state);
         self.0.labels.hash(state);
         self.0.ports.hash(state);
-    }
-}
-
-/// The pods of a peer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Wanted {
-    namespaces: Namespaces,
-    pods: Selector,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Namespaces {
-    Named(String),
-    Matching(Selector),
-}
-
-impl Wanted {
-    fn matches(&self, pod: &Pod, namespace: &Labels) -> bool {
-        let there = match &self.namespaces {
-            Namespaces::Named(name) => *name == pod.name.namespace,
-            Namespaces::Matching(selector) => selector.matches(namespace),
-        };
-        there && self.pods.matches(&pod.labels)
     }
 }
 
@@ -162,11 +140,7 @@ impl Selectors {
             self.ports.remove(&ports);
         }
         let home = &alike.0.name.namespace;
-        if self
-            .identities_at
-            .get(key(Kind::Namespace(home)))
-            .is_empty()
-        {
+        if self.identities_at.get(namespace_key(home)).is_empty() {
             self.namespaces.remove(home);
         }
     }
@@ -261,10 +235,7 @@ impl Selectors {
         {
             return Vec::new();
         }
-        let there: Vec<IdentityId> = self
-            .identities_at
-            .get(key(Kind::Namespace(namespace)))
-            .to_vec();
+        let there: Vec<IdentityId> = self.identities_at.get(namespace_key(namespace)).to_vec();
         let before: Vec<_> = there
             .into_iter()
             .map(|id| (id, self.disconnect(id)))
@@ -326,27 +297,12 @@ impl Selectors {
         selectors
     }
 
-    /// Every key under which a selector of this identity may wait.
     fn identity_keys(&self, id: IdentityId) -> Vec<u64> {
-        let Some(identity) = self.identities.get(id) else {
-            return Vec::new();
-        };
-        let pod = &*identity.pod.0;
-        let home = pod.name.namespace.as_str();
-        let labels = pod
-            .labels
-            .iter()
-            .flat_map(|(name, value)| [Kind::Pod(name, value), Kind::PodOf(home, name, value)]);
-        let namespace = self.namespaces.get(home).into_iter().flatten();
-        let namespace = namespace.map(|(name, value)| Kind::NamespaceLabel(name, value));
-        let mut keys: Vec<u64> = labels
-            .chain(namespace)
-            .chain([Kind::Any, Kind::Namespace(home)])
-            .map(key)
-            .collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys
+        let identity = self.identities.get(id);
+        identity.map_or_else(Vec::new, |identity| {
+            let pod = &*identity.pod.0;
+            pod_keys(pod, self.namespaces.get(&pod.name.namespace))
+        })
     }
 
     /// Whom a selector selects.
@@ -382,91 +338,7 @@ impl Selectors {
             && self.by_wanted.is_empty()
             && self.ports.is_empty()
             && self.namespaces.is_empty()
-            && self.identities_at.0.is_empty()
-            && self.selectors_at.0.is_empty()
-    }
-}
-
-/// What a key is made of.
-#[derive(Clone, Copy, Hash)]
-enum Kind<'a> {
-    Any,
-    Namespace(&'a str),
-    NamespaceLabel(&'a str, &'a str),
-    Pod(&'a str, &'a str),
-    PodOf(&'a str, &'a str, &'a str),
-}
-
-fn key(kind: Kind<'_>) -> u64 {
-    FixedState::default().hash_one(kind)
-}
-
-/// The keys one of which every identity has that `wanted` matches; the rarer sort is preferred.
-/// None if it matches nothing.
-fn selector_keys(wanted: &Wanted) -> Vec<u64> {
-    let pod = required(&wanted.pods);
-    let mut keys: Vec<u64> = match (&wanted.namespaces, pod) {
-        (Namespaces::Named(home), Some((name, values))) => values
-            .map(|value| key(Kind::PodOf(home, name, value)))
-            .collect(),
-        (Namespaces::Named(home), None) => vec![key(Kind::Namespace(home))],
-        (Namespaces::Matching(_), Some((name, values))) => {
-            values.map(|value| key(Kind::Pod(name, value))).collect()
-        }
-        (Namespaces::Matching(namespaces), None) => match required(namespaces) {
-            Some((name, values)) => values
-                .map(|value| key(Kind::NamespaceLabel(name, value)))
-                .collect(),
-            None => vec![key(Kind::Any)],
-        },
-    };
-    keys.sort_unstable();
-    keys.dedup();
-    keys
-}
-
-/// A label that a selector requires, and its values; the shortest list of them.
-fn required(selector: &Selector) -> Option<(&str, impl Iterator<Item = &String>)> {
-    let requirements = selector.requirements.iter();
-    let lists = requirements.filter_map(|requirement| match &requirement.operator {
-        Operator::In(values) => Some((requirement.key.as_str(), values)),
-        _ => None,
-    });
-    let (name, values) = lists.min_by_key(|(_, values)| values.len())?;
-    Some((name, values.iter()))
-}
-
-/// Numbers by key.
-#[derive(Debug, Default)]
-struct Index(HashMap<u64, Vec<u32>, FixedState>);
-
-impl Index {
-    fn get(&self, key: u64) -> &[u32] {
-        self.0.get(&key).map_or(&[], Vec::as_slice)
-    }
-
-    fn add(&mut self, key: u64, number: u32) {
-        add_sorted(self.0.entry(key).or_default(), number);
-    }
-
-    fn remove(&mut self, key: u64, number: u32) {
-        if let Some(numbers) = self.0.get_mut(&key) {
-            remove_sorted(numbers, number);
-            if numbers.is_empty() {
-                self.0.remove(&key);
-            }
-        }
-    }
-}
-
-fn add_sorted(numbers: &mut Vec<u32>, number: u32) {
-    if let Err(place) = numbers.binary_search(&number) {
-        numbers.insert(place, number);
-    }
-}
-
-fn remove_sorted(numbers: &mut Vec<u32>, number: u32) {
-    if let Ok(place) = numbers.binary_search(&number) {
-        numbers.remove(place);
+            && self.identities_at.is_empty()
+            && self.selectors_at.is_empty()
     }
 }
