@@ -15,9 +15,8 @@ use super::lines::Lines;
 use super::names::{Meaning, Names};
 use super::places::{Places, Shift};
 use super::policies::{PartId, Policies};
-use super::selectors::Selectors;
-use super::trail::Place;
-use crate::Direction;
+use super::selectors::{SelectorId, Selectors};
+use crate::{Cidr, Direction};
 
 use crate::model::NamedPort;
 use crate::table::addresses::Class;
@@ -100,9 +99,10 @@ impl Gates {
 
     /// Compiles new gates, and brings the others up to date.
     pub(super) fn settle(&mut self, world: World<'_>, shift: &Shift) {
+        let changed = alike(world, &shift.changed);
         for held in self.held.values_mut() {
             match &mut held.compiled {
-                Some(compiled) => compiled.update(&held.recipe, world, shift),
+                Some(compiled) => compiled.update(&held.recipe, world, shift, &changed),
                 None => held.compiled = Some(Compiled::new(&held.recipe, world)),
             }
         }
@@ -119,6 +119,26 @@ impl Gates {
         let compiled = self.held.values().filter_map(|held| held.compiled.as_ref());
         compiled.map(|compiled| &*compiled.gate)
     }
+}
+
+/// Classes by all that the peers of rules can tell: who selects them, and the block.
+type Alike<'a> = HashMap<(&'a [SelectorId], Option<Cidr>), Vec<Class>, FixedState>;
+
+fn alike<'a>(world: World<'a>, classes: &[Class]) -> Alike<'a> {
+    let mut alike = Alike::default();
+    for &class in classes {
+        let Some(kind) = world.places.kind(class) else {
+            continue;
+        };
+        let selectors = kind
+            .identity
+            .map_or(&[][..], |id| world.selectors.selected_by(id));
+        alike
+            .entry((selectors, kind.block))
+            .or_default()
+            .push(class);
+    }
+    alike
 }
 
 /// A gate and what helps to change it.
@@ -158,10 +178,10 @@ impl Compiled {
         }
     }
 
-    fn update(&mut self, recipe: &Recipe, world: World<'_>, shift: &Shift) {
+    fn update(&mut self, recipe: &Recipe, world: World<'_>, shift: &Shift, changed: &Alike<'_>) {
         self.split(&shift.split);
         self.forget(&shift.gone);
-        self.look_again(recipe, world, &shift.changed);
+        self.look_again(recipe, world, changed);
         // Outcomes nobody has any more are found by compiling anew, before they are many.
         if self.gate.outcomes() > 2 * self.fresh + 64 {
             *self = Self::new(recipe, world);
@@ -182,29 +202,29 @@ impl Compiled {
         }
     }
 
-    fn look_again(&mut self, recipe: &Recipe, world: World<'_>, changed: &[Class]) {
+    fn look_again(&mut self, recipe: &Recipe, world: World<'_>, changed: &Alike<'_>) {
         if changed.is_empty() {
             return;
         }
         let lines = Lines::new(recipe, world.policies);
         let mut names = Names::new(&lines, recipe);
-        let mut seen: HashMap<(Vec<Place>, Meaning), u32, FixedState> = HashMap::default();
-        for &class in changed {
-            let rules = self.index.find(class, world);
-            let meaning = names.meaning(class, world);
-            let outcome = match rules.is_empty() && meaning == 0 {
-                true => 0,
-                false => *seen
-                    .entry((rules, meaning))
-                    .or_insert_with_key(|(rules, _)| {
-                        let ports = lines.paint(rules, names.ports(meaning));
+        for (&(selectors, block), classes) in changed {
+            let rules = self.index.find(selectors, block);
+            let mut seen: HashMap<Meaning, u32, FixedState> = HashMap::default();
+            for &class in classes {
+                let meaning = names.meaning(class, world);
+                let outcome = match rules.is_empty() && meaning == 0 {
+                    true => 0,
+                    false => *seen.entry(meaning).or_insert_with(|| {
+                        let ports = lines.paint(&rules, names.ports(meaning));
                         match self.outcomes.get(&ports) {
                             Some(&outcome) => outcome,
                             None => enter(&mut self.outcomes, Arc::make_mut(&mut self.gate), ports),
                         }
                     }),
-            };
-            self.set(class, outcome);
+                };
+                self.set(class, outcome);
+            }
         }
     }
 

@@ -7,14 +7,12 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
-use super::gates::World;
 use super::lines::Lines;
 use super::places::covers;
 use super::selectors::SelectorId;
 use super::trail::Place;
 use crate::Cidr;
 use crate::model::{Peer, Peers};
-use crate::table::addresses::Class;
 
 /// The rules of one gate, but those for everybody.
 #[derive(Debug, Default)]
@@ -53,15 +51,10 @@ impl Index {
         index
     }
 
-    /// The rules that match a class, in their order.
-    pub(super) fn find(&self, class: Class, world: World<'_>) -> Vec<Place> {
-        let Some(kind) = world.places.kind(class) else {
-            return Vec::new();
-        };
+    /// The rules that match a peer whose identity these select, in this longest block, in their
+    /// order.
+    pub(super) fn find(&self, selectors: &[SelectorId], block: Option<Cidr>) -> Vec<Place> {
         let mut places = Vec::new();
-        let selectors = kind
-            .identity
-            .map_or(&[][..], |id| world.selectors.selected_by(id));
         // The shorter list is walked, the other searched.
         if selectors.len() < self.by_selector.len() {
             let found = selectors.iter().filter_map(|id| self.by_selector.get(id));
@@ -71,7 +64,7 @@ impl Index {
             let found = rules.filter(|(id, _)| selectors.binary_search(id).is_ok());
             places.extend(found.flat_map(|(_, places)| places));
         }
-        if let Some(inner) = kind.block {
+        if let Some(inner) = block {
             let around = self.blocks.iter().filter(|block| {
                 covers(block.cidr, inner) && !block.except.iter().any(|hole| covers(*hole, inner))
             });

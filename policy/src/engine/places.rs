@@ -5,7 +5,7 @@
 //! Classes come and go with the addresses and blocks they stand for. A class keeps its number
 //! while new blocks are laid around it: no policy compiled before tells the difference.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,6 +26,22 @@ pub(super) struct Kind {
     pub(super) identity: Option<IdentityId>,
     /// The longest around the address; none if there is none.
     pub(super) block: Option<Cidr>,
+    /// Whether the address is IPv6. A pod's two families are two classes, because a block lies
+    /// around one of them only: where it comes or goes, classes move instead of splitting.
+    pub(super) is_v6: bool,
+}
+
+impl Kind {
+    const fn outside(block: Option<Cidr>) -> Self {
+        Self {
+            identity: None,
+            is_v6: match block {
+                Some(block) => block.base().is_ipv6(),
+                None => false,
+            },
+            block,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +70,7 @@ pub(super) struct Places {
     classes: Slab<Held>,
     by_kind: HashMap<Kind, Class, FixedState>,
     by_identity: HashMap<IdentityId, Vec<Class>, FixedState>,
-    by_block: BTreeMap<Cidr, Vec<Class>>,
+    by_block: BTreeSet<(Cidr, Class)>,
     /// How many speak of a block.
     wanted: BTreeMap<Cidr, usize>,
     /// The blocks that `addresses` knows, and their outside addresses' classes.
@@ -68,10 +84,7 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(seed: u64) -> Self {
-        let outside = Kind {
-            identity: None,
-            block: None,
-        };
+        let outside = Kind::outside(None);
         let mut classes = Slab::default();
         // The first of a slab has number 0, which is `OUTSIDE`.
         let number = classes.insert(Held {
@@ -84,7 +97,7 @@ impl Places {
             classes,
             by_kind: HashMap::from_iter([(outside, number)]),
             by_identity: HashMap::default(),
-            by_block: BTreeMap::new(),
+            by_block: BTreeSet::new(),
             wanted: BTreeMap::new(),
             laid: BTreeMap::new(),
             addresses: Addresses::new(seed),
@@ -140,6 +153,7 @@ impl Places {
                 let kind = Kind {
                     identity: Some(identity),
                     block: self.block_at(address),
+                    is_v6: address.is_ipv6(),
                 };
                 self.take(kind, selectors)
             });
@@ -174,11 +188,7 @@ impl Places {
             .filter(|block| !self.laid.contains_key(block))
             .collect();
         for &block in &new {
-            let kind = Kind {
-                identity: None,
-                block: Some(block),
-            };
-            let class = self.take(kind, selectors);
+            let class = self.take(Kind::outside(Some(block)), selectors);
             self.laid.insert(block, class);
         }
         let gone: Vec<(Cidr, Class)> = self
@@ -296,7 +306,7 @@ impl Places {
             self.by_identity.entry(identity).or_default().push(class);
         }
         if let Some(block) = kind.block {
-            self.by_block.entry(block).or_default().push(class);
+            self.by_block.insert((block, class));
         }
     }
 
@@ -305,19 +315,16 @@ impl Places {
             return;
         };
         self.by_kind.remove(&kind);
-        let remove = |classes: &mut Vec<Class>| {
-            classes.retain(|&other| other != class);
-            classes.is_empty()
-        };
         if let Some(identity) = kind.identity
-            && self.by_identity.get_mut(&identity).is_some_and(remove)
+            && let Some(classes) = self.by_identity.get_mut(&identity)
         {
-            self.by_identity.remove(&identity);
+            classes.retain(|&other| other != class);
+            if classes.is_empty() {
+                self.by_identity.remove(&identity);
+            }
         }
-        if let Some(block) = kind.block
-            && self.by_block.get_mut(&block).is_some_and(remove)
-        {
-            self.by_block.remove(&block);
+        if let Some(block) = kind.block {
+            self.by_block.remove(&(block, class));
         }
     }
 
@@ -333,12 +340,11 @@ impl Places {
 
     /// The classes of all addresses inside a block but not inside its exceptions.
     pub(super) fn in_block(&self, block: Cidr, except: &[Cidr]) -> impl Iterator<Item = Class> {
-        let inside = self.by_block.range(block..);
+        let inside = self.by_block.range((block, 0)..);
         inside
             .take_while(move |(inner, _)| block.contains(inner.base()))
-            .filter(|(inner, _)| !except.iter().any(|hole| covers(*hole, **inner)))
-            .flat_map(|(_, classes)| classes)
-            .copied()
+            .filter(|(inner, _)| !except.iter().any(|hole| covers(*hole, *inner)))
+            .map(|&(_, class)| class)
     }
 
     /// Every class of pods.
