@@ -5,6 +5,7 @@
 //! table, the explanation and the oracle. [`misreadings`] show that a wrong reading of any one
 //! sentence would be noticed. Owns no packets and no time: those are the conntrack target's.
 
+pub mod cache;
 pub mod court;
 pub mod edges;
 pub mod jury;

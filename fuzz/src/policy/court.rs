@@ -14,8 +14,9 @@ use weft_policy::{
     Change, Cluster, Direction, Engine, Explanation, PolicySetId, Question, RuleId, RuleName,
     Table, Verdict, explain,
 };
-use weft_wire::{FlowKey, IpProtocol};
+use weft_wire::{FlowKey, Headers, IpProtocol};
 
+use super::cache::{Cache, Sent};
 use super::scenario::Step;
 
 /// Two who should agree do not.
@@ -54,6 +55,7 @@ pub struct Court {
     published: Known,
     /// Numbers that rules had.
     numbers: BTreeMap<RuleName, RuleId>,
+    cache: Cache,
     /// Policies that changed since the last publication, whose rules may get other numbers.
     touched: BTreeSet<ObjectName>,
 }
@@ -78,6 +80,7 @@ impl Court {
             known: Known::default(),
             published: Known::default(),
             numbers: BTreeMap::new(),
+            cache: Cache::new(),
             touched: BTreeSet::new(),
         }
     }
@@ -125,6 +128,7 @@ impl Court {
             }
             Step::Publish => {
                 self.table = self.engine.table();
+                self.cache.publish();
                 self.published = self.known.clone();
                 for (name, set) in &mut self.published.enforced {
                     *set = self.engine.set_of(name);
@@ -204,10 +208,75 @@ impl Court {
 
     fn ask(&mut self, question: &Question) -> Result<Answer, Difference> {
         let explanation = explain(&self.published.cluster, question);
-        Ok(Answer {
+        let answer = Answer {
             egress: self.end(Direction::Egress, question.from, question, &explanation)?,
             ingress: self.end(Direction::Ingress, question.to, question, &explanation)?,
-        })
+        };
+        for sent in self.cache.flows(*question).into_iter().flatten() {
+            self.send(&sent)?;
+        }
+        Ok(answer)
+    }
+
+    /// The set of the pod of this node that has the address.
+    fn set_at(&self, address: IpAddr) -> Option<PolicySetId> {
+        let pod = Literal.pod_at(&self.published.cluster, address)?;
+        self.published.enforced.get(&pod.name).copied()
+    }
+
+    fn is_lawful(&self, direction: Direction, question: &Question) -> bool {
+        let is_itself = question.from == question.to;
+        oracle::allows(&self.published.cluster, direction, question)
+            && (is_itself || !self.published.closed)
+    }
+
+    /// A flow through the cache: its opening at both ends and, if it passed, its answer, which
+    /// passes whatever the rules say of its own direction.
+    fn send(&self, sent: &Sent) -> Result<(), Difference> {
+        let Question { from, to, .. } = sent.question;
+        let (out, into) = (Direction::Egress, Direction::Ingress);
+        let opening = sent.opening();
+        for (side, address) in [(out, from), (into, to)] {
+            if !self.admits(sent, &opening, side, address)? {
+                return Ok(());
+            }
+        }
+        if let Some(answer) = sent.answer() {
+            for (side, address) in [(into, to), (out, from)] {
+                self.admits(sent, &answer, side, address)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a packet of the flow, there or back, was let pass by the pod for which the flow is
+    /// egress or ingress; not where there was no room to remember it.
+    fn admits(
+        &self,
+        sent: &Sent,
+        packet: &Headers,
+        side: Direction,
+        address: IpAddr,
+    ) -> Result<bool, Difference> {
+        let Some(set) = self.set_at(address) else {
+            return Ok(true);
+        };
+        let is_answer = packet.flow != sent.key();
+        let direction = if is_answer { side.opposite() } else { side };
+        let decide = |side, flow: &FlowKey| self.table.decide(side, set, flow);
+        let Some(verdict) = self.cache.admit(packet, direction, decide) else {
+            return Ok(false);
+        };
+        let expected = decide(side, &sent.key());
+        let lawful = self.is_lawful(side, &sent.question);
+        if verdict != expected || verdict.is_allowed() != lawful {
+            return Err(Difference(format!(
+                "{sent:?}\n{direction:?}: the cache says {verdict:?} of the {}, the table \
+                 {expected:?} of the flow, the oracle {lawful}",
+                if is_answer { "answer" } else { "opening" },
+            )));
+        }
+        Ok(verdict.is_allowed())
     }
 
     /// The verdict at one end, if that is a pod of this node.
@@ -244,7 +313,7 @@ impl Court {
         };
         let verdict = self.table.decide(direction, set, &key(question));
         let is_itself = question.from == question.to;
-        if verdict.is_allowed() != (lawful && (is_itself || !known.closed)) {
+        if verdict.is_allowed() != self.is_lawful(direction, question) {
             return difference(format!("the table says {verdict:?}"));
         }
         let rule = match verdict {
@@ -303,12 +372,19 @@ fn key(question: &Question) -> FlowKey {
         src: question.from,
         dst: question.to,
         protocol: match question.protocol {
-            Some(Protocol::Tcp) => IpProtocol::TCP,
-            Some(Protocol::Udp) => IpProtocol::UDP,
-            Some(Protocol::Sctp) => IpProtocol::SCTP,
+            Some(protocol) => number(protocol),
             None => other[usize::from(question.port) % other.len()],
         },
         src_port: question.port ^ 1,
         dst_port: question.port,
+    }
+}
+
+/// What the IP header calls it.
+pub(super) const fn number(protocol: Protocol) -> IpProtocol {
+    match protocol {
+        Protocol::Tcp => IpProtocol::TCP,
+        Protocol::Udp => IpProtocol::UDP,
+        Protocol::Sctp => IpProtocol::SCTP,
     }
 }
