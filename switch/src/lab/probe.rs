@@ -128,6 +128,8 @@ struct Attempt {
     id: u16,
     /// How often it has been asked.
     tries: u32,
+    /// Whether it must be asked anew at once.
+    refit: bool,
     /// When TCP was connected.
     connected: Option<Duration>,
     line: Vec<u8>,
@@ -146,6 +148,7 @@ impl Attempt {
             socket: None,
             id: u16::try_from(id).unwrap_or(1),
             tries: 1,
+            refit: false,
             connected: None,
             line: Vec::new(),
             outcome: None,
@@ -218,7 +221,9 @@ impl Attempt {
 
     fn ask_again(&mut self, watch: Stopwatch) {
         let due = self.tries < TRIES && watch.left(self.next_try()).is_none();
-        if due && self.outcome.is_none() {
+        if std::mem::take(&mut self.refit) {
+            self.ask();
+        } else if due && self.outcome.is_none() {
             self.tries += 1;
             self.ask();
         }
@@ -237,7 +242,9 @@ impl Attempt {
     }
 
     fn read(&mut self, socket: &Socket, watch: Stopwatch) {
-        if let Ok(Some(error)) = socket.take_error() {
+        if let Ok(Some(error)) = socket.take_error()
+            && !self.is_fitted(&error)
+        {
             return self.settle_error(&error, watch);
         }
         if self.target.protocol == Protocol::Tcp && self.connected.is_none() {
@@ -263,9 +270,20 @@ impl Attempt {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if self.is_fitted(&error) => {}
                 Err(error) => return self.settle_error(&error, watch),
             }
         }
+    }
+
+    /// Whether the way turned out narrower than the packet: the kernel knows now, and cuts the
+    /// next question to fit.
+    fn is_fitted(&mut self, error: &io::Error) -> bool {
+        let fitted = error.raw_os_error() == Some(EMSGSIZE) && self.target.size.is_some();
+        if fitted {
+            self.refit = true;
+        }
+        fitted
     }
 
     /// The answer, if these bytes complete one.
@@ -329,6 +347,7 @@ impl Attempt {
 
 /// Errors of Linux which `std::io::ErrorKind` has no stable name for.
 const EPROTO: i32 = 71;
+const EMSGSIZE: i32 = 90;
 const ENOPROTOOPT: i32 = 92;
 const EINPROGRESS: i32 = 115;
 
