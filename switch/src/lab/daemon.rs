@@ -23,7 +23,10 @@ use crate::api::{self, Client};
 /// How long a daemon may take until it is ready.
 const READY: Duration = Duration::from_secs(20);
 
-/// Writes what the daemon reads; files that say the same stay untouched, those of no use go.
+/// Nodes, namespaces, pods and policies.
+const MANIFESTS: &str = "cluster.yaml";
+
+/// Writes what the daemon reads; files that say the same stay untouched.
 pub(crate) fn write_files(plan: &Plan, node: &Node) -> LabResult<()> {
     let folder = Folder::of(&plan.name).node(&node.name);
     let cluster = folder.join("cluster.d");
@@ -33,9 +36,7 @@ pub(crate) fn write_files(plan: &Plan, node: &Node) -> LabResult<()> {
         &folder.join("weft.toml"),
         &render::weft_toml(plan, node, &folder),
     )?;
-    for (name, text) in render::cluster(plan) {
-        record::write(&cluster.join(name), &text)?;
-    }
+    record::write(&cluster.join(MANIFESTS), &render::cluster(plan))?;
     Ok(())
 }
 
@@ -43,12 +44,9 @@ pub(crate) fn write_files(plan: &Plan, node: &Node) -> LabResult<()> {
 pub(crate) fn files_fit(plan: &Plan, node: &Node) -> bool {
     let folder = Folder::of(&plan.name).node(&node.name);
     let says = |path: &Path, text: &str| fs::read_to_string(path).is_ok_and(|old| old == text);
-    says(
-        &folder.join("weft.toml"),
-        &render::weft_toml(plan, node, &folder),
-    ) && render::cluster(plan)
-        .iter()
-        .all(|(name, text)| says(&folder.join("cluster.d").join(name), text))
+    let toml = render::weft_toml(plan, node, &folder);
+    let manifests = folder.join("cluster.d").join(MANIFESTS);
+    says(&folder.join("weft.toml"), &toml) && says(&manifests, &render::cluster(plan))
 }
 
 /// Starts the daemon; [`wait_ready`] tells when it serves.

@@ -2,7 +2,6 @@
 //!
 //! Owns the text of `weft.toml` and of the manifests in `cluster.d`, as a function of the plan.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -40,26 +39,15 @@ pub(crate) fn weft_toml(plan: &Plan, node: &Node, folder: &Path) -> String {
     )
 }
 
-/// The files of `cluster.d`, by name; the same on every node.
-pub(crate) fn cluster(plan: &Plan) -> BTreeMap<&'static str, String> {
-    let nodes: Vec<Value> = plan
-        .nodes
-        .iter()
-        .map(|node| node_object(plan, node))
-        .collect();
-    let pods = plan
-        .pods
-        .iter()
-        .map(|pod| pod.manifest.clone())
-        .collect::<Vec<_>>();
-    let namespaces = plan.namespaces.values().cloned().collect::<Vec<_>>();
-    [
-        ("10-nodes.yaml", stream(&nodes)),
-        ("20-namespaces.yaml", stream(&namespaces)),
-        ("30-pods.yaml", stream(&pods)),
-        ("40-manifests.yaml", stream(&plan.others)),
-    ]
-    .into()
+/// The one file of `cluster.d`, the same on every node. One, so that whatever changes in it
+/// changes at one moment.
+pub(crate) fn cluster(plan: &Plan) -> String {
+    let nodes = plan.nodes.iter().map(|node| node_object(plan, node));
+    let pods = plan.pods.iter().map(|pod| pod.manifest.clone());
+    let namespaces = plan.namespaces.values().cloned();
+    let others = plan.others.iter().cloned();
+    let all: Vec<Value> = nodes.chain(namespaces).chain(pods).chain(others).collect();
+    stream(&all)
 }
 
 /// A Node object as kubelet and controllers would have written it; a kernel node also announces

@@ -245,8 +245,12 @@ fn the_daemon_accepts_what_is_written_for_it() {
 #[test]
 fn manifests_for_the_daemon_are_yaml_that_reads_back() {
     let plan = plan(TWO_NODES, PODS).unwrap();
-    let files = render::cluster(&plan);
-    let nodes = manifest::parse(Path::new("n"), &files["10-nodes.yaml"]).unwrap();
+    let all = manifest::parse(Path::new("n"), &render::cluster(&plan)).unwrap();
+    let of = |kind: &str| {
+        let found = all.iter().filter(|one| one.object.kind == kind);
+        found.cloned().collect::<Vec<_>>()
+    };
+    let nodes = of("Node");
     assert_eq!(nodes.len(), 3);
     let kernel = &nodes[2].whole;
     assert_eq!(kernel["spec"]["podCIDRs"][1], "fd00:10:244:2::/64");
@@ -256,8 +260,7 @@ fn manifests_for_the_daemon_are_yaml_that_reads_back() {
         data.unwrap().starts_with("{\"VNI\":1,\"VtepMAC\":\"02:"),
         "{data:?}"
     );
-    let pods = manifest::parse(Path::new("p"), &files["30-pods.yaml"]).unwrap();
-    let wholes: Vec<_> = pods.into_iter().map(|d| d.whole).collect();
+    let wholes: Vec<_> = of("Pod").into_iter().map(|d| d.whole).collect();
     assert_eq!(
         wholes,
         plan.pods
