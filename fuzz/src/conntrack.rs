@@ -21,7 +21,7 @@ use weft_policy::{Direction, Epoch, FlowInfo, Moment, Verdict};
 use model::Model;
 use node::{Answer, Door, Node, Room};
 use rules::Rules;
-use script::{Sent, Step, WORKERS, port_of};
+use script::{Cast, Sent, Step, WORKERS, port_of};
 
 /// Epochs count from here, so that they wrap.
 const FIRST: u32 = u32::MAX - 2;
@@ -56,8 +56,11 @@ pub fn run(bytes: &[u8]) {
         taken: [0; WORKERS as usize],
         now: Moment::from_secs(1_000),
     };
+    let Ok(cast) = choices.arbitrary::<Cast>() else {
+        return;
+    };
     while !choices.is_empty() {
-        let Ok(step) = choices.arbitrary::<Step>() else {
+        let Ok(step) = cast.step(&mut choices) else {
             return;
         };
         world.apply(step);

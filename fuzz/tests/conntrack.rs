@@ -20,7 +20,7 @@ fn choices(number: u64) -> Vec<u8> {
 
 #[test]
 fn random_scenarios_go_as_in_the_naive_model() {
-    let scenarios = env::var("WEFT_SCENARIOS").map_or(50, |count| count.parse().unwrap());
+    let scenarios = env::var("WEFT_SCENARIOS").map_or(120, |count| count.parse().unwrap());
     for number in 0..scenarios {
         // Says which one it was if the next panics.
         let result = std::panic::catch_unwind(|| weft_fuzz::conntrack::run(&choices(number)));

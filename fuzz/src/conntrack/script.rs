@@ -19,6 +19,14 @@ const HOSTS: u8 = 7;
 /// Sequence numbers count from here, so that they wrap.
 pub(super) const BASE: u32 = u32::MAX - 4;
 
+/// How many hosts and ports take part: the fewer, the oftener packets meet their flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cast {
+    pods: u8,
+    others: u8,
+    ports: usize,
+}
+
 /// A packet on its way from one host to another.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
@@ -72,28 +80,170 @@ fn address(host: u8, version: IpVersion) -> IpAddr {
     }
 }
 
-impl<'a> Arbitrary<'a> for Step {
+impl<'a> Arbitrary<'a> for Cast {
     fn arbitrary(u: &mut Unstructured<'a>) -> arbitrary::Result<Self> {
+        let cast = |pods, others, ports| Self {
+            pods,
+            others,
+            ports,
+        };
+        Ok(*u.choose(&[cast(4, 3, 5), cast(2, 1, 2), cast(2, 0, 1), cast(1, 1, 1)])?)
+    }
+}
+
+impl Cast {
+    /// What happens next.
+    pub(super) fn step(self, u: &mut Unstructured<'_>) -> arbitrary::Result<Step> {
         Ok(match u.int_in_range(0..=31_u8)? {
-            0 => Self::Publish(u.arbitrary()?),
-            1 | 2 => Self::Take(u.int_in_range(0..=WORKERS - 1)?),
-            3 | 4 => Self::Wait(wait(u)?),
-            5 => Self::Sweep {
+            0 => Step::Publish(u.arbitrary()?),
+            1 | 2 => Step::Take(u.int_in_range(0..=WORKERS - 1)?),
+            3 | 4 => Step::Wait(wait(u)?),
+            5 => Step::Sweep {
                 stripe: u.int_in_range(0..=3)?,
                 of: u.int_in_range(1..=3)?,
                 budget: *u.choose(&[1, 8, 64, usize::MAX])?,
             },
             6 => match u.int_in_range(0..=7_u8)? {
-                0 => Self::PurgePort(u.int_in_range(1..=u32::from(PODS))?),
-                1 => Self::PurgeAddress(address(u.int_in_range(0..=HOSTS - 1)?, version(u)?)),
-                _ => Self::Wait(Span::from_millis(1)),
+                0 => Step::PurgePort(u.int_in_range(1..=u32::from(PODS))?),
+                1 => Step::PurgeAddress(address(self.host(u)?, version(u)?)),
+                _ => Step::Wait(Span::from_millis(1)),
             },
-            7..=9 => Self::Packet(error(u)?),
-            _ => Self::Packet(packet(u)?),
+            7..=9 => Step::Packet(self.error(u)?),
+            _ => Step::Packet(self.packet(u)?),
+        })
+    }
+
+    /// A pod of this node, one of another, or a host that is no pod.
+    fn host(self, u: &mut Unstructured<'_>) -> arbitrary::Result<u8> {
+        let others = (PODS..HOSTS).rev().take(self.others.into());
+        let hosts: Vec<u8> = (0..self.pods).chain(others).collect();
+        u.choose(&hosts).copied()
+    }
+
+    /// Ends of a packet of which at least one is a pod of this node.
+    fn ends(self, u: &mut Unstructured<'_>) -> arbitrary::Result<(u8, u8)> {
+        let pod = u.int_in_range(0..=self.pods - 1)?;
+        let other = self.host(u)?;
+        Ok(if u.arbitrary()? {
+            (pod, other)
+        } else {
+            (other, pod)
+        })
+    }
+
+    fn packet(self, u: &mut Unstructured<'_>) -> arbitrary::Result<Sent> {
+        let (from, to) = self.ends(u)?;
+        let version = version(u)?;
+        let (transport, flow) =
+            self.transport(u, version, address(from, version), address(to, version))?;
+        let mut headers = headers(version, flow, transport, *u.choose(&[60, 100, 1_500])?);
+        if u.ratio(1, 4)? {
+            fragment(u, &mut headers)?;
+        }
+        Ok(Sent {
+            worker: worker(u)?,
+            headers,
+            quoted: None,
+        })
+    }
+
+    fn transport(
+        self,
+        u: &mut Unstructured<'_>,
+        version: IpVersion,
+        src: IpAddr,
+        dst: IpAddr,
+    ) -> arbitrary::Result<(Transport, FlowKey)> {
+        let is_v4 = version == IpVersion::V4;
+        let with = |protocol, src_port, dst_port| FlowKey {
+            src,
+            dst,
+            protocol,
+            src_port,
+            dst_port,
+        };
+        let icmp = if is_v4 {
+            IpProtocol::ICMP
+        } else {
+            IpProtocol::ICMPV6
+        };
+        let message = |kind| match version {
+            IpVersion::V4 => Transport::Icmp { kind, code: 0 },
+            IpVersion::V6 => Transport::Icmpv6 { kind, code: 0 },
+        };
+        let pairs = [
+            (1_000, 80),
+            (1_001, 80),
+            (1_000, 1_000),
+            (80, 1_001),
+            (53, 53),
+        ];
+        let &(from, to) = u.choose(pairs.get(..self.ports).unwrap_or(&pairs))?;
+        let (from, to) = if u.arbitrary()? {
+            (to, from)
+        } else {
+            (from, to)
+        };
+        Ok(match u.int_in_range(0..=9_u8)? {
+            0..=4 => (Transport::Tcp(segment(u)?), with(IpProtocol::TCP, from, to)),
+            5 | 6 => (Transport::Udp, with(IpProtocol::UDP, from, to)),
+            7 => (Transport::Sctp, with(IpProtocol::SCTP, from, to)),
+            8 => {
+                // An echo to itself with the identifier 0 tells requests from replies by nothing.
+                let identifier = if src == dst { 7 } else { from % 4 };
+                if u.arbitrary()? {
+                    (
+                        message(if is_v4 { 8 } else { 128 }),
+                        with(icmp, identifier, 0),
+                    )
+                } else {
+                    (
+                        message(if is_v4 { 0 } else { 129 }),
+                        with(icmp, 0, identifier),
+                    )
+                }
+            }
+            _ => *u.choose(&[
+                (Transport::Other, with(IpProtocol(47), 0, 0)),
+                (message(if is_v4 { 13 } else { 140 }), with(icmp, 0, 0)),
+            ])?,
+        })
+    }
+
+    /// An error about a packet of a pod of this node, mostly sent to it.
+    fn error(self, u: &mut Unstructured<'_>) -> arbitrary::Result<Sent> {
+        let about = self.packet(u)?;
+        let flow = about.headers.flow;
+        let version = about.headers.version;
+        let (from, to) = match u.int_in_range(0..=7_u8)? {
+            0..=3 => (flow.dst, flow.src),
+            4 | 5 => (address(HOSTS - 1, version), flow.src),
+            6 => (address(self.host(u)?, version), flow.src),
+            _ => (flow.src, flow.dst),
+        };
+        let (transport, protocol) = match version {
+            IpVersion::V4 => (Transport::Icmp { kind: 3, code: 1 }, IpProtocol::ICMP),
+            IpVersion::V6 => (Transport::Icmpv6 { kind: 1, code: 0 }, IpProtocol::ICMPV6),
+        };
+        let outer = FlowKey {
+            src: from,
+            dst: to,
+            protocol,
+            src_port: 0,
+            dst_port: 0,
+        };
+        let tcp_seq = match about.headers.transport {
+            Transport::Tcp(info) => info.seq,
+            _ => 0,
+        };
+        let shows_ports = !matches!(about.headers.fragment, Fragment::Later { .. });
+        Ok(Sent {
+            worker: about.worker,
+            headers: headers(version, outer, transport, 100),
+            quoted: shows_ports.then_some(Embedded { flow, tcp_seq }),
         })
     }
 }
-
 fn wait(u: &mut Unstructured<'_>) -> arbitrary::Result<Span> {
     let secs = *u.choose(&[0, 1, 1, 5, 9, 10, 29, 30, 31, 59, 60, 180, 210, 86_400])?;
     Ok(Span::from_secs(secs))
@@ -105,32 +255,6 @@ fn version(u: &mut Unstructured<'_>) -> arbitrary::Result<IpVersion> {
 
 fn worker(u: &mut Unstructured<'_>) -> arbitrary::Result<u8> {
     u.int_in_range(0..=WORKERS - 1)
-}
-
-/// Ends of a packet of which at least one is a pod of this node.
-fn ends(u: &mut Unstructured<'_>) -> arbitrary::Result<(u8, u8)> {
-    let pod = u.int_in_range(0..=PODS - 1)?;
-    let other = u.int_in_range(0..=HOSTS - 1)?;
-    Ok(if u.arbitrary()? {
-        (pod, other)
-    } else {
-        (other, pod)
-    })
-}
-
-fn packet(u: &mut Unstructured<'_>) -> arbitrary::Result<Sent> {
-    let (from, to) = ends(u)?;
-    let version = version(u)?;
-    let (transport, flow) = transport(u, version, address(from, version), address(to, version))?;
-    let mut headers = headers(version, flow, transport, *u.choose(&[60, 100, 1_500])?);
-    if u.ratio(1, 4)? {
-        fragment(u, &mut headers)?;
-    }
-    Ok(Sent {
-        worker: worker(u)?,
-        headers,
-        quoted: None,
-    })
 }
 
 fn headers(version: IpVersion, flow: FlowKey, transport: Transport, len: usize) -> Headers {
@@ -178,65 +302,6 @@ fn fragment(u: &mut Unstructured<'_>, headers: &mut Headers) -> arbitrary::Resul
     Ok(())
 }
 
-fn transport(
-    u: &mut Unstructured<'_>,
-    version: IpVersion,
-    src: IpAddr,
-    dst: IpAddr,
-) -> arbitrary::Result<(Transport, FlowKey)> {
-    let is_v4 = version == IpVersion::V4;
-    let with = |protocol, src_port, dst_port| FlowKey {
-        src,
-        dst,
-        protocol,
-        src_port,
-        dst_port,
-    };
-    let icmp = if is_v4 {
-        IpProtocol::ICMP
-    } else {
-        IpProtocol::ICMPV6
-    };
-    let message = |kind| match version {
-        IpVersion::V4 => Transport::Icmp { kind, code: 0 },
-        IpVersion::V6 => Transport::Icmpv6 { kind, code: 0 },
-    };
-    let mut ports = || -> arbitrary::Result<(u16, u16)> {
-        Ok(*u.choose(&[
-            (1_000, 80),
-            (80, 1_000),
-            (1_000, 1_000),
-            (1_001, 80),
-            (80, 1_001),
-        ])?)
-    };
-    let (from, to) = ports()?;
-    Ok(match u.int_in_range(0..=9_u8)? {
-        0..=4 => (Transport::Tcp(segment(u)?), with(IpProtocol::TCP, from, to)),
-        5 | 6 => (Transport::Udp, with(IpProtocol::UDP, from, to)),
-        7 => (Transport::Sctp, with(IpProtocol::SCTP, from, to)),
-        8 => {
-            // An echo to itself with the identifier 0 tells requests from replies by nothing.
-            let identifier = if src == dst { 7 } else { from % 4 };
-            if u.arbitrary()? {
-                (
-                    message(if is_v4 { 8 } else { 128 }),
-                    with(icmp, identifier, 0),
-                )
-            } else {
-                (
-                    message(if is_v4 { 0 } else { 129 }),
-                    with(icmp, 0, identifier),
-                )
-            }
-        }
-        _ => *u.choose(&[
-            (Transport::Other, with(IpProtocol(47), 0, 0)),
-            (message(if is_v4 { 13 } else { 140 }), with(icmp, 0, 0)),
-        ])?,
-    })
-}
-
 fn segment(u: &mut Unstructured<'_>) -> arbitrary::Result<TcpInfo> {
     let (syn, ack, fin, rst) = (TcpFlags::SYN, TcpFlags::ACK, TcpFlags::FIN, TcpFlags::RST);
     let usual = [
@@ -262,39 +327,5 @@ fn segment(u: &mut Unstructured<'_>) -> arbitrary::Result<TcpInfo> {
         payload_len: u.int_in_range(0..=3)?,
         window: 1_000,
         flags,
-    })
-}
-
-/// An error about a packet of a pod of this node, mostly sent to it.
-fn error(u: &mut Unstructured<'_>) -> arbitrary::Result<Sent> {
-    let about = packet(u)?;
-    let flow = about.headers.flow;
-    let version = about.headers.version;
-    let (from, to) = match u.int_in_range(0..=7_u8)? {
-        0..=3 => (flow.dst, flow.src),
-        4 | 5 => (address(HOSTS - 1, version), flow.src),
-        6 => (address(u.int_in_range(0..=HOSTS - 1)?, version), flow.src),
-        _ => (flow.src, flow.dst),
-    };
-    let (transport, protocol) = match version {
-        IpVersion::V4 => (Transport::Icmp { kind: 3, code: 1 }, IpProtocol::ICMP),
-        IpVersion::V6 => (Transport::Icmpv6 { kind: 1, code: 0 }, IpProtocol::ICMPV6),
-    };
-    let outer = FlowKey {
-        src: from,
-        dst: to,
-        protocol,
-        src_port: 0,
-        dst_port: 0,
-    };
-    let tcp_seq = match about.headers.transport {
-        Transport::Tcp(info) => info.seq,
-        _ => 0,
-    };
-    let shows_ports = !matches!(about.headers.fragment, Fragment::Later { .. });
-    Ok(Sent {
-        worker: about.worker,
-        headers: headers(version, outer, transport, 100),
-        quoted: shows_ports.then_some(Embedded { flow, tcp_seq }),
     })
 }

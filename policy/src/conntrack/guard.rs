@@ -3,10 +3,14 @@
 //! Owns the control words. A writer claims an entry by moving its [`Control`] from
 //! empty or live to "writing" with the next generation, fills the words and
 //! publishes. A reader copies words and accepts them only if the control word is
-//! still the one it began with; otherwise it has read nothing.
+//! still the one it began with; otherwise it has read nothing. `guard_model.rs` tries all
+//! interleavings.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+#[cfg(not(all(test, loom)))]
 use core::sync::atomic::{AtomicU64, fence};
+#[cfg(all(test, loom))]
+use loom::sync::atomic::{AtomicU64, fence};
 
 const EMPTY: u64 = 0;
 const WRITING: u64 = 1;

@@ -55,6 +55,8 @@ mod config;
 mod create;
 mod entry;
 mod guard;
+#[cfg(all(test, loom))]
+mod guard_model;
 mod info;
 mod key;
 mod lookup;
