@@ -8,7 +8,7 @@
 //! more than the whole. Understands nothing: that is `cluster`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -20,7 +20,9 @@ use crossbeam_channel::Sender;
 use inotify::{EventMask, Inotify, WatchMask};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+use weft_policy::{Moment, Span};
 
+use super::clock::Clock;
 use super::control::{CallReply, Command};
 use crate::cluster::{self, Event, ManifestError, Trouble};
 
@@ -28,6 +30,10 @@ use crate::cluster::{self, Event, ManifestError, Trouble};
 const MAX_FILE: u64 = 16 << 20;
 /// How long a missing or replaced directory may go unnoticed.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How long a writer may pause without its file being taken for whole.
+const WRITER_LIMIT: Span = Span::from_secs(5);
+/// Readings in a row that may be disturbed before who waits is answered all the same.
+const MOST_RESTLESS: u32 = 16;
 const INOTIFY: Token = Token(0);
 const WAKER: Token = Token(1);
 
@@ -82,7 +88,12 @@ pub(super) struct ManifestSource {
     /// What every file held when it was last reported.
     seen: BTreeMap<Arc<str>, Seen>,
     /// Files that were opened for writing and not closed yet.
-    written: BTreeSet<OsString>,
+    written: BTreeMap<OsString, Moment>,
+    /// Manifests something happened to since the reading under way began.
+    touched: BTreeSet<OsString>,
+    /// Readings in a row during which something happened.
+    restless: u32,
+    clock: Clock,
     broken: Option<Trouble>,
     synced: bool,
     /// Found by the reading under way.
@@ -114,7 +125,10 @@ impl ManifestSource {
             requests,
             control,
             seen: BTreeMap::new(),
-            written: BTreeSet::new(),
+            written: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            restless: 0,
+            clock: Clock::start(),
             broken: None,
             synced: false,
             found: Vec::new(),
@@ -137,26 +151,20 @@ impl ManifestSource {
             if changed {
                 self.watch();
                 changed = self.rescan();
-                if self.report().is_err() {
+                if self.report(changed).is_err() {
                     return;
                 }
-                if changed {
-                    continue;
-                }
             }
-            match self.poll.poll(&mut events, Some(LOOK_AGAIN)) {
+            let limit = if changed { Duration::ZERO } else { LOOK_AGAIN };
+            match self.poll.poll(&mut events, Some(limit)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     tracing::error!(%error, "manifests are no longer watched");
                     return;
                 }
                 _ => {}
             }
-            changed = self.drain_inotify();
-            if events.is_empty() {
-                // Whoever has not closed a file by now may never do so.
-                self.written.clear();
-                changed = true;
-            }
+            // Nothing for so long: look whether the directory is still the one that is watched.
+            changed |= self.drain_inotify() || (!changed && events.is_empty());
             while let Ok(request) = self.requests.try_recv() {
                 changed = true;
                 match request {
@@ -205,14 +213,17 @@ impl ManifestSource {
                     continue;
                 };
                 let is_link = || self.directory.join(name).is_symlink();
+                if is_manifest(name) {
+                    self.touched.insert(name.to_owned());
+                }
                 let open = match event.mask {
                     mask if mask.contains(EventMask::MODIFY) => true,
                     mask if mask.contains(EventMask::ISDIR) => false,
                     mask => mask.contains(EventMask::CREATE) && !is_link(),
                 };
-                if open {
-                    self.written.insert(name.to_owned());
-                } else {
+                if open && is_manifest(name) {
+                    self.written.insert(name.to_owned(), self.clock.now());
+                } else if !open {
                     self.written.remove(name);
                     changed = true;
                 }
@@ -223,8 +234,11 @@ impl ManifestSource {
         }
     }
 
-    /// Reads all files and notes those that changed; whether to do so again at once.
+    /// Reads all files and notes those that changed; whether to do so again at once, because
+    /// something happened meanwhile. A file to which it happened may have been read in part, and
+    /// waits for the next reading.
     fn rescan(&mut self) -> bool {
+        self.touched.clear();
         let mut files = match list(&self.directory) {
             Ok(files) => files,
             Err(error) => {
@@ -253,20 +267,35 @@ impl ManifestSource {
             .into_iter()
             .filter_map(|(origin, path)| Some((origin, read(&path)?, path)))
             .collect();
-        // What was opened for writing meanwhile may have been read in part.
         let again = self.drain_inotify();
+        self.restless = if again { self.restless + 1 } else { 0 };
+        self.forget_writers();
+        let mut unknown = false;
         for (origin, content, path) in contents {
-            let is_written = path.file_name().is_some_and(|n| self.written.contains(n));
-            if !is_written && self.seen.get(&origin) != Some(&content) {
+            if !path.file_name().is_none_or(|name| self.is_settled(name)) {
+                unknown |= !self.seen.contains_key(&origin);
+            } else if self.seen.get(&origin) != Some(&content) {
                 self.found.push(understand(Arc::clone(&origin), &content));
                 self.seen.insert(origin, content);
             }
         }
-        if !self.synced && self.written.is_empty() && !again {
+        if !self.synced && !unknown {
             self.synced = true;
             self.found.push(Event::Synced);
         }
         again
+    }
+
+    /// Whether the content just read is whole: nobody is writing it, and nobody has meanwhile.
+    fn is_settled(&self, name: &OsStr) -> bool {
+        !self.written.contains_key(name) && !self.touched.contains(name)
+    }
+
+    /// Whoever has written nothing for so long may never close the file.
+    fn forget_writers(&mut self) {
+        let now = self.clock.now();
+        let recent = |last: &Moment| now.since(*last) < WRITER_LIMIT;
+        self.written.retain(|_, last| recent(last));
     }
 
     fn note_broken(&mut self, error: &io::Error) {
@@ -282,12 +311,16 @@ impl ManifestSource {
         }
     }
 
-    /// Reports what was found, and then that everything was read to those who wait for it. Fails
-    /// when nobody listens any more.
-    fn report(&mut self) -> Result<(), ()> {
+    /// Reports what was found, and then, unless it has to be read again, that everything was read
+    /// to those who wait for it: a file that is written all the while holds nobody up for ever.
+    /// Fails when nobody listens any more.
+    fn report(&mut self, again: bool) -> Result<(), ()> {
         if !self.found.is_empty() {
             let found = std::mem::take(&mut self.found);
             self.send(Command::Source(found))?;
+        }
+        if again && self.restless < MOST_RESTLESS {
+            return Ok(());
         }
         for reply in std::mem::take(&mut self.waiting) {
             self.send(Command::SourceRead { reply })?;
@@ -313,17 +346,19 @@ fn understand(origin: Arc<str>, content: &Seen) -> Event {
     }
 }
 
+/// Whether a file of this name is read.
+fn is_manifest(name: &OsStr) -> bool {
+    let extension = Path::new(name).extension();
+    let known = extension.is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|k| ext == *k));
+    known && !name.as_encoded_bytes().starts_with(b".")
+}
+
 /// The manifests in a directory, by the name they are reported under.
 fn list(directory: &Path) -> io::Result<BTreeMap<Arc<str>, PathBuf>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        let is_manifest = path
-            .extension()
-            .is_some_and(|ext| ["yaml", "yml", "json"].iter().any(|known| ext == *known));
-        let name = path.file_name().unwrap_or_default();
-        let is_hidden = name.to_string_lossy().starts_with('.');
-        if is_manifest && !is_hidden {
+        if path.file_name().is_some_and(is_manifest) {
             files.insert(path.to_string_lossy().into(), path);
         }
     }
@@ -477,6 +512,40 @@ mod tests {
         drop(new);
         fs::remove_file(path("c.yaml")).unwrap();
         assert_eq!(next(&inbox), "gone c.yaml");
+        handle.stop();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_writer_that_never_rests_holds_nobody_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("c.yaml"), NODE).unwrap();
+        let (control, inbox) = crossbeam_channel::unbounded();
+        let (source, handle) = ManifestSource::new(directory.path(), control).unwrap();
+        let thread = std::thread::spawn(|| source.run());
+        assert_eq!(next(&inbox), "read c.yaml 1, synced");
+        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+        let busy = path("c.yaml");
+        let writer = std::thread::spawn(move || {
+            while stopped.try_recv() != Err(crossbeam_channel::TryRecvError::Disconnected) {
+                fs::write(&busy, NODE).unwrap();
+            }
+        });
+        let (reply, _answer) = crossbeam_channel::bounded(1);
+        for number in 0..50 {
+            let text = NODE.replace("a}", &format!("n{number}}}"));
+            fs::write(path("temporary"), text).unwrap();
+            fs::rename(path("temporary"), path("a.yaml")).unwrap();
+            handle.sync(reply.clone());
+            let told: Vec<String> = std::iter::from_fn(|| Some(next(&inbox)))
+                .take_while(|told| told != "all read")
+                .collect();
+            let told = told.join(", ");
+            assert!(told.contains("read a.yaml 1"), "{number}: {told}");
+        }
+        drop(stop);
+        writer.join().unwrap();
         handle.stop();
         thread.join().unwrap();
     }
