@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
 use weft_switch::api::{Denial, PolicyReport, TraceQuery, TraceReport};
@@ -203,6 +204,63 @@ fn what_a_policy_allows_and_refuses_is_named() {
     assert_eq!(flow.unwrap().verdict, "deny");
     node.withdraw("no-ingress");
     assert!(arrives(&a, &other), "without policies everything is open");
+}
+
+#[test]
+fn the_commands_say_what_the_daemon_knows() {
+    if !privileged("the_commands_say_what_the_daemon_knows") {
+        return;
+    }
+    let (node, a, b) = two_pods();
+    node.enforce("no-ingress", NO_INGRESS);
+    assert!(!arrives(&a, &receiver(&b, "10.244.1.3:7000")));
+    let ask = |arguments: &[&str]| {
+        let mut weft = Command::new(env!("CARGO_BIN_EXE_weft"));
+        let socket = node.socket();
+        let output = weft.args(arguments).arg("--socket").arg(socket).output();
+        let output = output.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), text)
+    };
+    let cases: &[(&[&str], i32, &[&str])] = &[
+        (
+            &["trace", "default/a", "default/b", "--port", "7000"],
+            1,
+            &[
+                "✓ out 9",
+                "dropped: denied_ingress\n",
+                "deny: default/a to default/b, TCP 7000\n",
+                "ingress of default/b: deny, because default/no-ingress isolates it",
+                "no such connection is tracked\n",
+            ],
+        ),
+        (
+            &["trace", "default/b", "default/a", "--protocol", "icmp"],
+            0,
+            &["delivered to pod default/a\n", "allow: default/b"],
+        ),
+        (
+            &["policies", "-o", "wide"],
+            0,
+            &[
+                "default    no-ingress  ingress   1          0",
+                "default/b\n",
+            ],
+        ),
+        (
+            &["drops", "-o", "wide"],
+            0,
+            &["denied_ingress", "DENIED AT", "default/no-ingress"],
+        ),
+        (&["status"], 0, &["policies  1 in force\n"]),
+    ];
+    for (arguments, code, says) in cases {
+        let (ended, text) = ask(arguments);
+        assert_eq!(ended, Some(*code), "{arguments:?}: {text}");
+        for words in *says {
+            assert!(text.contains(words), "no {words:?} in {text}");
+        }
+    }
 }
 
 #[test]
