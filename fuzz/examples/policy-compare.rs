@@ -1,5 +1,5 @@
-//! Compares tables, explanations and oracle on as many random triples (cluster, policies, packet)
-//! as one has patience for:
+//! Compares tables, flow cache, explanations and oracle on as many random triples (cluster,
+//! policies, packet) as one has patience for:
 //!
 //! `cargo run --release -p weft-fuzz --example policy-compare -- --triples 10000000 --seed 1`
 

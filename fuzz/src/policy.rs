@@ -1,9 +1,10 @@
 //! Do the compiled tables say what the specification says?
 //!
 //! Bytes become a [`scenario`]: changes to a small cluster, publications, and questions. The
-//! [`court`] hands the changes to the engine and asks three who share only their vocabulary: the
-//! table, the explanation and the oracle. [`misreadings`] show that a wrong reading of any one
-//! sentence would be noticed. Owns no packets and no time: those are the conntrack target's.
+//! [`court`] hands the changes to the engine and asks four who share only their vocabulary: the
+//! table, the flow [`cache`] before it, the explanation and the oracle. [`misreadings`] show that
+//! a wrong reading of any one sentence would be noticed; [`reader`] writes the same changes as
+//! manifests and reads them again. What becomes of connections is the conntrack target's.
 
 pub mod cache;
 pub mod court;
@@ -27,7 +28,7 @@ pub const HASH_SEED: u64 = 0x7765_6674;
 /// The harness.
 ///
 /// # Panics
-/// When two of the three differ; with the fewest steps that show it.
+/// When two of the four differ; with the fewest steps that show it.
 pub fn run(bytes: &[u8]) {
     let steps = scenario::draw(&mut Unstructured::new(bytes));
     if judge(&steps).is_err() {
