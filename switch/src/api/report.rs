@@ -69,8 +69,8 @@ pub struct Status {
     pub problems: Vec<Problem>,
 }
 
-/// How often tables were published and how long that took, from the decision until every worker
-/// used them.
+/// How often tables were published and how long that took, from a change's arrival until every
+/// worker used them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PublicationReport {
@@ -205,7 +205,7 @@ pub struct WorkerReport {
 pub struct Drops {
     /// Every reason that dropped anything since the last reset, most frequent first.
     pub drops: Vec<Drop>,
-    /// What the policies of each pod refused since then, most first.
+    /// What the policies of each pod refused since then, most first; at most a thousand.
     #[serde(default)]
     pub denials: Vec<Denial>,
 }
@@ -256,7 +256,9 @@ pub struct PolicyReport {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// The attached pods it selects.
+    /// How many attached pods it selects.
+    pub selected: usize,
+    /// Those pods, or the first of them where there are very many.
     pub pods: Vec<String>,
     /// `ingress`, `egress` or both.
     pub isolates: Vec<String>,

@@ -215,7 +215,7 @@ fn policies_text(policies: &Vec<PolicyReport>, wide: bool) -> String {
             policy.namespace.clone(),
             policy.name.clone(),
             list(&policy.isolates),
-            policy.pods.len().to_string(),
+            policy.selected.to_string(),
             policy.rules.to_string(),
             policy.denied_packets.to_string(),
         ];

@@ -166,6 +166,7 @@ impl Control {
     /// Takes in what the source says, and what it has said meanwhile, and publishes once. Returns
     /// the command behind, if one waits.
     fn on_source(&mut self, events: Vec<Event>, inbox: &Receiver<Command>) -> Option<Command> {
+        let begun = self.now();
         let mut publish = self.take_in(events);
         let behind = loop {
             match inbox.try_recv() {
@@ -174,7 +175,7 @@ impl Control {
             }
         };
         if publish {
-            self.publish_change();
+            self.publish_change(begun);
         }
         behind
     }
@@ -216,8 +217,8 @@ impl Control {
         publish
     }
 
-    fn publish_change(&mut self) {
-        if let Err(failure) = self.publish() {
+    fn publish_change(&mut self, begun: Moment) {
+        if let Err(failure) = self.publish_since(begun) {
             tracing::error!("{failure}");
             return;
         }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
-use weft_policy::Span;
+use weft_policy::{Moment, Span};
 use weft_sys::SysError;
 use weft_sys::netlink::{Netlink, addr, link};
 
@@ -18,7 +18,7 @@ use super::Control;
 use crate::api::{Code, Failure};
 use crate::cluster::compile;
 
-/// How long publications took: from the decision to publish until every worker used the tables.
+/// How long publications took: from a change's arrival until every worker used the tables.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Publications {
     pub(super) count: u64,
@@ -39,7 +39,11 @@ impl Publications {
 impl Control {
     /// Compiles the present state and has every worker use it.
     pub(super) fn publish(&mut self) -> Result<(), Failure> {
-        let begun = self.now();
+        self.publish_since(self.now())
+    }
+
+    /// The same for a change that was taken in from `begun` on.
+    pub(super) fn publish_since(&mut self, begun: Moment) -> Result<(), Failure> {
         self.compile_and_swap()?;
         self.publications.note(self.now().since(begun));
         self.follow_with_host();

@@ -19,6 +19,11 @@ use crate::path::PortId;
 use crate::policy_view::Reasons;
 use crate::runtime::worker::Snapshot;
 
+/// Pods named in one answer, over all policies: what fits a message.
+const MOST_NAMES: usize = 10_000;
+/// Denials in one answer.
+const MOST_DENIALS: usize = 1000;
+
 /// What one port's policies refused in one direction, over all workers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Refused {
@@ -72,6 +77,7 @@ impl Control {
     pub(super) fn policy_reports(&mut self) -> Result<Vec<PolicyReport>, Failure> {
         let refused = refused(&self.snapshots()?);
         let cluster = self.policies.cluster();
+        let named = (MOST_NAMES / cluster.policies.len().max(1)).max(1);
         let reports = cluster.policies.values().map(|policy| {
             let here = self
                 .ports
@@ -92,10 +98,12 @@ impl Control {
                     denied += counted.map(|refused| refused.packets).sum::<u64>();
                 }
             }
+            let names = here.iter().filter_map(|(_, port)| pod_name(port));
             PolicyReport {
                 namespace: policy.name.namespace.clone(),
                 name: policy.name.name.clone(),
-                pods: here.iter().filter_map(|(_, port)| pod_name(port)).collect(),
+                selected: here.len(),
+                pods: names.take(named).collect(),
                 isolates,
                 rules: policy.ingress.rules().len() + policy.egress.rules().len(),
                 denied_packets: denied,
@@ -107,7 +115,9 @@ impl Control {
     /// What the policies of each pod refused, most first.
     pub(super) fn denials(&self, snapshots: &[Snapshot]) -> Vec<Denial> {
         let mut denials = Vec::new();
-        for ((id, direction), refused) in refused(snapshots) {
+        let mut refused: Vec<_> = refused(snapshots).into_iter().collect();
+        refused.sort_by_key(|(_, refused)| std::cmp::Reverse(refused.packets));
+        for ((id, direction), refused) in refused.into_iter().take(MOST_DENIALS) {
             let Some(port) = self.ports.get(&id) else {
                 continue;
             };
@@ -119,7 +129,6 @@ impl Control {
                 example: self.denial_example(direction, &refused.last),
             });
         }
-        denials.sort_by_key(|denial| std::cmp::Reverse(denial.packets));
         denials
     }
 
