@@ -72,6 +72,7 @@ impl World {
     fn apply(&mut self, step: Step) {
         match step {
             Step::Packet(sent) => self.packet(&sent),
+            Step::Datagram(parts) => parts.iter().for_each(|part| self.packet(part)),
             Step::Publish(rules) => self.published.push(rules),
             Step::Take(worker) => self.taken[usize::from(worker)] = self.published.len() - 1,
             Step::Wait(span) => self.now = self.now + span,

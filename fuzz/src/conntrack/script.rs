@@ -39,9 +39,11 @@ pub(super) struct Sent {
 }
 
 /// One step of a scenario.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Step {
     Packet(Sent),
+    /// Fragments of one datagram, whichever way they fit, at one worker.
+    Datagram(Box<[Sent; 5]>),
     Publish(Rules),
     /// A worker begins a turn with the newest tables.
     Take(u8),
@@ -109,6 +111,7 @@ impl Cast {
                 _ => Step::Wait(Span::from_millis(1)),
             },
             7..=9 => Step::Packet(self.error(u)?),
+            10 | 11 => Step::Datagram(Box::new(self.datagram(u)?)),
             _ => Step::Packet(self.packet(u)?),
         })
     }
@@ -131,6 +134,18 @@ impl Cast {
         })
     }
 
+    /// Mostly the first fragment first; then any.
+    fn datagram(self, u: &mut Unstructured<'_>) -> arbitrary::Result<[Sent; 5]> {
+        let whole = self.packet(u)?;
+        let mut sent = [whole; 5];
+        let id = u.int_in_range(2..=3)?;
+        for (place, part) in sent.iter_mut().enumerate() {
+            let is_first = place == 0 && u.ratio(7, 8)?;
+            fragment(u, &mut part.headers, id, is_first)?;
+        }
+        Ok(sent)
+    }
+
     fn packet(self, u: &mut Unstructured<'_>) -> arbitrary::Result<Sent> {
         let (from, to) = self.ends(u)?;
         let version = version(u)?;
@@ -138,7 +153,8 @@ impl Cast {
             self.transport(u, version, address(from, version), address(to, version))?;
         let mut headers = headers(version, flow, transport, *u.choose(&[60, 100, 1_500])?);
         if u.ratio(1, 4)? {
-            fragment(u, &mut headers)?;
+            let id = *u.choose(&[0, 1, 0x0001_0000])?;
+            fragment(u, &mut headers, id, false)?;
         }
         Ok(Sent {
             worker: worker(u)?,
@@ -280,15 +296,19 @@ fn headers(version: IpVersion, flow: FlowKey, transport: Transport, len: usize) 
 }
 
 /// Makes the packet a fragment of one of few datagrams.
-fn fragment(u: &mut Unstructured<'_>, headers: &mut Headers) -> arbitrary::Result<()> {
-    let id = *u.choose(&[0, 1, 0x0001_0000])?;
+fn fragment(
+    u: &mut Unstructured<'_>,
+    headers: &mut Headers,
+    id: u32,
+    is_first: bool,
+) -> arbitrary::Result<()> {
     let id = if headers.version == IpVersion::V4 {
         id & 0xffff
     } else {
         id
     };
     let len = u.int_in_range(0..=3_u16)? * 8;
-    if u.ratio(1, 3)? {
+    if headers.transport != Transport::Opaque && (is_first || u.ratio(1, 5)?) {
         headers.fragment = Fragment::First { id, len };
         return Ok(());
     }
