@@ -160,7 +160,8 @@ impl Node {
                     Ok(home)
                 }
                 Err(denied) => {
-                    assert!(self.conntrack.remove(entry), "it was there just now");
+                    let refused = self.conntrack.refuse(entry, side, door.epoch);
+                    assert!(refused, "it was there just now");
                     Err(denied)
                 }
             },

@@ -101,7 +101,7 @@ impl Cache {
                 let verdict = decide(side, &original);
                 match verdict {
                     Verdict::Allow(rule) => self.conntrack.renew(entry, side, rule, self.epoch),
-                    Verdict::Deny(_) => drop(self.conntrack.remove(entry)),
+                    Verdict::Deny(_) => drop(self.conntrack.refuse(entry, side, self.epoch)),
                 }
                 verdict
             }

@@ -138,7 +138,7 @@ pub enum Lookup {
     },
     /// A living flow without a verdict of the current tables on this side:
     /// decide `original` for `side`, then [`Conntrack::renew`] or
-    /// [`Conntrack::remove`].
+    /// [`Conntrack::refuse`].
     Stale {
         /// The flow's entry.
         entry: EntryRef,
@@ -201,8 +201,19 @@ impl Conntrack {
         }
     }
 
-    /// Forgets a flow, for example because it is denied now. False if it was
-    /// forgotten already.
+    /// Forgets a flow that the tables of `epoch` deny on `side`, unless younger
+    /// tables have allowed it there meanwhile: around a publication two workers may
+    /// ask different tables about one flow. False if it lives on, or was forgotten
+    /// already.
+    pub fn refuse(&self, entry: EntryRef, side: Direction, epoch: Epoch) -> bool {
+        let younger = self
+            .place(entry)
+            .and_then(|(_, place)| place.slot(side, entry.generation))
+            .is_some_and(|(decided, _)| decided.is_after(epoch));
+        !younger && self.remove(entry)
+    }
+
+    /// Forgets a flow. False if it was forgotten already.
     pub fn remove(&self, entry: EntryRef) -> bool {
         let Some((control, place)) = self.place(entry) else {
             return false;

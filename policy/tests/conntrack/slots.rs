@@ -87,6 +87,29 @@ fn each_side_has_its_own_verdict() {
     }
 }
 
+/// A worker that still decides by older tables must not cut what younger ones allow.
+#[test]
+fn only_tables_as_young_as_the_verdict_refuse_a_flow() {
+    let table = table();
+    let (a, b) = ((host(2), 40_000), (host(3), 80));
+    let second = Sighting {
+        epoch: Epoch(2),
+        ..egress()
+    };
+    let entry = table.create(&udp(a, b), second, RULE, 1).unwrap();
+    assert!(!table.refuse(entry, Direction::Egress, Epoch(1)));
+    assert_eq!(known(table.lookup(&udp(a, b), second)), Some(false));
+    assert!(table.refuse(entry, Direction::Egress, Epoch(2)));
+    assert!(!table.refuse(entry, Direction::Egress, Epoch(3)), "gone");
+
+    let entry = table.create(&udp(a, b), second, RULE, 1).unwrap();
+    assert!(
+        table.refuse(entry, Direction::Ingress, Epoch(1)),
+        "no verdict on this side yet"
+    );
+    assert_eq!(count(&table), 0);
+}
+
 #[test]
 fn a_reply_with_an_old_verdict_names_the_original() {
     let table = table();

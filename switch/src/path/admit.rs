@@ -93,7 +93,7 @@ impl Turn<'_> {
         match decided {
             Ok(rule) => conntrack.renew(entry, side, rule, self.tables.epoch),
             Err(_) => {
-                conntrack.remove(entry);
+                conntrack.refuse(entry, side, self.tables.epoch);
             }
         }
         decided.map(|_| home)
