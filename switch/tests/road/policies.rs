@@ -593,7 +593,10 @@ fn by_the_letter(enforced: &Enforced, query: &weft_switch::path::Query) -> Optio
             };
             (source, id == HOST.id())
         }
-        Sender::Outside(source) => (source, source == std::net::IpAddr::V4(OUR_VTEP)),
+        Sender::Outside(source) => {
+            let own: [std::net::IpAddr; 3] = [OUR_VTEP.into(), HOST.v4().into(), HOST.v6().into()];
+            (source, own.contains(&source))
+        }
         Sender::Peer { source, .. } => (source, false),
     };
     let question = Question {
