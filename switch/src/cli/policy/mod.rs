@@ -78,7 +78,7 @@ enum Verb {
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct ServiceArgs {
     /// The destination port: any number, whether or not a pod listens
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// The protocol; ICMP is an echo request, which has no port
     #[arg(
