@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::output::{OutputArg, list, render, span};
 use super::target::Target;
 use crate::api::{
-    Denial, Drop, FlowReport, PeerReport, PolicyReport, PortReport, RouteReport, WorkerReport,
+    Client, Denial, Drop, FlowReport, PeerReport, PolicyReport, PortReport, RouteReport,
+    WorkerReport,
 };
 
 /// A command that prints one list.
@@ -116,7 +117,8 @@ struct Versions {
 
 impl Version {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let asked = self.target.connect().and_then(|mut daemon| daemon.status());
+        let socket = self.target.socket()?;
+        let asked = Client::connect(socket).and_then(|mut daemon| daemon.status());
         let versions = Versions {
             client: env!("CARGO_PKG_VERSION"),
             daemon: asked.ok().map(|status| status.version),

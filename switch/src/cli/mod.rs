@@ -6,13 +6,13 @@
 
 mod ask;
 mod daemon;
+mod man;
 mod output;
 mod policy;
 mod status;
 mod target;
 mod trace;
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -21,6 +21,8 @@ use clap_complete::Shell;
 pub use output::Output;
 
 use crate::api::ClientError;
+use crate::lab::LabError;
+use crate::text::say;
 
 /// Exit code: the answer is no.
 pub const NO: u8 = 1;
@@ -71,8 +73,8 @@ enum Command {
         /// The shell
         shell: Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page of a command, or write all of them
+    Man(man::ManCommand),
 }
 
 impl Cli {
@@ -109,19 +111,21 @@ impl Command {
             Self::Lab(command) => command.run(),
             Self::Version(command) => command.run(),
             Self::Completion { shell } => {
-                clap_complete::generate(shell, &mut Cli::command(), "weft", &mut io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "weft", &mut script);
+                say(&String::from_utf8_lossy(&script));
                 Ok(ExitCode::SUCCESS)
             }
-            Self::Man => {
-                clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?;
-                Ok(ExitCode::SUCCESS)
-            }
+            Self::Man(command) => command.run(Cli::command()),
         }
     }
 }
 
 /// A daemon that refuses has judged the words of the call; one that does not answer is missing.
 fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<LabError>() {
+        return error.exit_code();
+    }
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Connect { .. } | ClientError::Talk { .. }) => HOST,
         Some(ClientError::Refused(_)) | None => USAGE,

@@ -1,7 +1,8 @@
 //! `weft status`: is the daemon healthy, and what is to be done if not?
 //!
 //! One screen: the node, its ports and peers, the workers' load, drops by reason, problems with
-//! their next step. Exit code 0 when healthy.
+//! their next step. Exit code 0 when healthy, 1 when not; a daemon that does not answer is 3, as for
+//! every command that asks one.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -9,11 +10,11 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::NO;
 use super::ask::{drops_text, workers_text};
 use super::output::{OutputArg, list, span};
 use super::target::Target;
-use super::{NO, output::Output};
-use crate::api::{ClientError, Status};
+use crate::api::{Client, Status};
 
 /// How long `--wait` waits between two questions.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -38,14 +39,7 @@ pub(super) struct StatusCommand {
 
 impl StatusCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let status = match self.ask_until_healthy() {
-            Ok(status) => status,
-            Err(error @ ClientError::Connect { .. }) if self.output.output != Output::Json => {
-                eprintln!("error: {error}");
-                return Ok(ExitCode::from(NO));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let status = self.ask_until_healthy()?;
         self.output.print(&status, |wide| screen(&status, wide))?;
         Ok(match status.healthy {
             true => ExitCode::SUCCESS,
@@ -53,14 +47,15 @@ impl StatusCommand {
         })
     }
 
-    fn ask_until_healthy(&self) -> Result<Status, ClientError> {
+    fn ask_until_healthy(&self) -> anyhow::Result<Status> {
+        let socket = self.target.socket()?;
         let pauses = u128::from(self.timeout) * 1000 / PAUSE.as_millis();
         let mut left = if self.wait { pauses } else { 0 };
         loop {
-            let answer = self.target.connect().and_then(|mut daemon| daemon.status());
+            let answer = Client::connect(&socket).and_then(|mut daemon| daemon.status());
             let healthy = answer.as_ref().is_ok_and(|status| status.healthy);
             if healthy || left == 0 {
-                return answer;
+                return Ok(answer?);
             }
             left -= 1;
             let _ = crossbeam_channel::after(PAUSE).recv();

@@ -1,12 +1,14 @@
 //! Which daemon is asked?
 //!
-//! By its socket, or by lab and node. Never guesses between several.
+//! By its socket, or by lab and node, which must be names of a lab that is up and of a node of it
+//! that runs a daemon. Never guesses between several.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::api::{self, Client, ClientError};
+use crate::api::{self, Client};
+use crate::lab;
 
 /// The daemon to ask.
 #[derive(Debug, Args)]
@@ -24,15 +26,15 @@ pub(super) struct Target {
 
 impl Target {
     /// The control socket meant.
-    pub(super) fn socket(&self) -> PathBuf {
-        match (&self.lab, &self.node) {
-            (Some(lab), Some(node)) => api::lab_socket(lab, node),
+    pub(super) fn socket(&self) -> anyhow::Result<PathBuf> {
+        Ok(match (&self.lab, &self.node) {
+            (Some(lab), Some(node)) => lab::socket_of(lab, node)?,
             _ => self.socket.clone(),
-        }
+        })
     }
 
     /// Connects to it.
-    pub(super) fn connect(&self) -> Result<Client, ClientError> {
-        Client::connect(self.socket())
+    pub(super) fn connect(&self) -> anyhow::Result<Client> {
+        Ok(Client::connect(self.socket()?)?)
     }
 }

@@ -50,5 +50,8 @@ mod wanted;
 mod work;
 mod yaml;
 
+pub(crate) use error::LabError;
+pub(crate) use select::socket_of;
+
 #[cfg(test)]
 mod tests;

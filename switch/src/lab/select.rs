@@ -1,12 +1,13 @@
-//! Which lab does a command mean when it names none?
+//! Which lab does a command mean when it names none, and which daemon by a lab's and a node's name?
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::down;
 use super::error::{LabError, LabResult};
-use super::file::LabFile;
+use super::file::{LabFile, NodeKind};
 use super::name::LabName;
 use super::record::{self, Record};
+use crate::api;
 
 /// The lab named, else that of ./lab.yaml if it is up, else the only one there is.
 pub(crate) fn lab(named: Option<&str>) -> LabResult<LabName> {
@@ -60,4 +61,23 @@ pub(crate) fn record(named: Option<&str>) -> LabResult<Record> {
         format!("lab {name} is not up; {there}"),
         "weft lab up -f lab.yaml",
     ))
+}
+
+/// The control socket of a node's daemon.
+pub(crate) fn socket_of(lab: &str, node: &str) -> LabResult<PathBuf> {
+    let plan = record(Some(lab))?.plan;
+    let daemons = plan.nodes_of(NodeKind::Weft).map(|node| node.name.as_str());
+    let daemons: Vec<&str> = daemons.collect();
+    if daemons.contains(&node) {
+        return Ok(api::lab_socket(lab, node));
+    }
+    let message = match plan.node(node) {
+        Some(_) => format!("node {node} of lab {lab} is a kernel node, which runs no daemon"),
+        None => format!("there is no node {node} in lab {lab}"),
+    };
+    let next = match daemons.as_slice() {
+        [] => "none of its nodes runs one".to_owned(),
+        names => format!("--node {}", names.join(", or --node ")),
+    };
+    Err(LabError::usage(message, next))
 }
