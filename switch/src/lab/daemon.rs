@@ -78,7 +78,7 @@ pub(crate) fn check_port(plan: &Plan, node: &Node, netns: &Netns) -> LabResult<(
     } else {
         holders.join(", ")
     };
-    Err(LabError::failed(
+    Err(LabError::host(
         format!(
             "UDP port {port} of {} is taken in {}; inside runs {who}",
             node.name, node.member.netns

@@ -101,10 +101,11 @@ impl LabError {
 
     /// A file or folder of the lab's own that could not be read or written.
     pub(crate) fn file(what: &str, path: &Path, error: &std::io::Error) -> Self {
-        Self::failed(
-            format!("cannot {what} {}: {error}", path.display()),
-            "check the disk and the permissions of that path",
-        )
+        let what = format!("cannot {what} {}: {error}", path.display());
+        if error.kind() == std::io::ErrorKind::PermissionDenied {
+            return Self::host(what, "run it as root, for example with sudo");
+        }
+        Self::failed(what, "check the disk and the permissions of that path")
     }
 
     /// The exit code of the command line's common habits.

@@ -2,6 +2,7 @@
 //!
 //! Owns output and exit codes of the lab's commands. Answers go to stdout, messages to stderr.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,7 +17,7 @@ use super::manifest;
 use super::name::{self, LabName};
 use super::observe;
 use super::plan::Plan;
-use super::record::{self, Lock, Record};
+use super::record::{Lock, Record};
 use super::relay::{self, Faults};
 use super::status::Status;
 use super::survey::{self, Limits, Question};
@@ -290,10 +291,6 @@ fn check(args: &CheckArgs) -> LabResult<ExitCode> {
     };
     let checked = survey::check(&record.plan, &expect, limits)?;
     let good = checked.iter().filter(|one| one.holds()).count();
-    if let Some(path) = &args.junit {
-        let xml = verdicts::junit(record.plan.name.as_str(), &checked);
-        record::write(path, &xml)?;
-    }
     print(args.output.output, &checked, || {
         let misses = if good < checked.len() {
             verdicts::misses(&checked).to_string()
@@ -302,6 +299,15 @@ fn check(args: &CheckArgs) -> LabResult<ExitCode> {
         };
         format!("{misses}{good} of {} expectations hold\n", checked.len())
     });
+    if let Some(path) = &args.junit {
+        let xml = verdicts::junit(record.plan.name.as_str(), &checked);
+        fs::write(path, xml).map_err(|error| {
+            LabError::usage(
+                format!("cannot write {}: {error}", path.display()),
+                "name a file that can be written with --junit",
+            )
+        })?;
+    }
     Ok(answer(good == checked.len()))
 }
 

@@ -150,6 +150,18 @@ fn commands_and_probes_run_inside() {
             .unwrap()
             .contains("tests=\"4\" failures=\"0\"")
     );
+    // What was found is said even where it cannot be written.
+    let unwritable = lab.run("check", &["--junit", "/nonexistent/junit.xml"]);
+    assert_eq!(unwritable.code, 2, "{}", unwritable.err);
+    assert_eq!(unwritable.out, "4 of 4 expectations hold\n");
+    let said = "cannot write /nonexistent/junit.xml: ";
+    assert!(unwritable.err.contains(said), "{}", unwritable.err);
+    // What it names is written to, as a device or a link must be, and never replaced.
+    let link = lab.path("link.xml");
+    std::os::unix::fs::symlink(lab.path("target.xml"), &link).unwrap();
+    let linked = lab.run("check", &["--junit", link.to_str().unwrap()]);
+    assert_eq!(linked.code, 0, "{}", linked.err);
+    assert!(link.is_symlink() && lab.path("target.xml").is_file());
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn a_taken_port_is_told_and_nothing_stays() {
     });
     let before = lab.namespaces();
     let answer = lab.up();
-    assert_eq!(answer.code, 1);
+    assert_eq!(answer.code, 3, "{}", answer.err);
     let what = format!("UDP port 8472 of k is taken in weft.{}.k", lab.name);
     assert!(
         answer.err.contains(&what) && answer.err.contains("next: "),
@@ -194,4 +194,33 @@ fn unknown_names_are_told() {
         "{}",
         answer.err
     );
+}
+
+#[test]
+fn asking_a_daemon_by_a_wrong_name_tells_the_names() {
+    if !may_run("asking_a_daemon_by_a_wrong_name_tells_the_names") {
+        return;
+    }
+    let kinds = "{ name: k, kind: kernel }, { name: w }, { name: x }";
+    let lab = Lab::new(&KERNEL.replace("{ name: k, kind: kernel }", kinds), POD);
+    assert_eq!(lab.up().code, 0);
+    let ask = |word: &str, name: &str, node: &str| weft(&[word, "--lab", name, "--node", node]);
+    assert_eq!(ask("status", &lab.name, "w").code, 0);
+    for (word, name, node, told) in [
+        ("status", &lab.name, "y", "there is no node y in lab"),
+        ("status", &lab.name, "y", "--node w, or --node x"),
+        ("ports", &lab.name, "k", "is a kernel node"),
+        ("version", &lab.name, "y", "--node w, or --node x"),
+        (
+            "status",
+            &"none".to_owned(),
+            "w",
+            "lab none is not up; up: ",
+        ),
+        ("status", &"none".to_owned(), "w", &lab.name),
+    ] {
+        let answer = ask(word, name, node);
+        assert_eq!(answer.code, 2, "{}", answer.err);
+        assert!(answer.err.contains(told), "{}", answer.err);
+    }
 }
