@@ -15,6 +15,8 @@ use super::host::{Family, Host};
 
 /// How long one packet may take: long enough for a busy machine, reached by a loss only.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+/// How long an ICMP error may take, which is not sent where many were sent just before.
+pub(crate) const ERROR_PATIENCE: Duration = Duration::from_millis(500);
 const CHUNK: usize = 64 * 1024;
 
 /// The byte at a place of the test stream: no two neighbouring packets look alike.
@@ -135,6 +137,29 @@ pub(crate) fn one_way(from: &UdpSocket, to: &UdpSocket, bytes: usize) -> Result<
         return Err(format!("{length} bytes that are not the {bytes} sent"));
     }
     Ok(())
+}
+
+/// Sends a datagram of `bytes` with DF that no way can carry, whatever the host has learned of it;
+/// fine if the socket is told so, by the interface at once or by an ICMP error.
+pub(crate) fn too_big(from: &Host, to: IpAddr, bytes: usize) -> Result<(), String> {
+    let family = Family::of(to);
+    let socket = from.udp(family, 0);
+    fragments(&socket, family, Fragments::Forbidden);
+    // Any port: the datagram does not get there.
+    socket
+        .connect(SocketAddr::new(to, 9))
+        .map_err(text("connect"))?;
+    socket
+        .set_read_timeout(Some(ERROR_PATIENCE))
+        .map_err(text("set"))?;
+    let told = socket
+        .send(&pattern(0, bytes))
+        .and_then(|_| socket.recv(&mut [0; 1]));
+    let too_big = rustix::io::Errno::MSGSIZE.raw_os_error();
+    match told {
+        Err(error) if error.raw_os_error() == Some(too_big) => Ok(()),
+        other => Err(format!("{other:?} instead of EMSGSIZE")),
+    }
 }
 
 /// Whether routers may fragment what a socket sends.
