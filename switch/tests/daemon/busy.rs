@@ -1,10 +1,11 @@
-//! Senders that never pause, for tests of the instants at which a policy could be late.
+//! Senders that hardly pause, for tests of the instants at which a policy could be late.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use weft_switch::api::Drops;
 
@@ -20,6 +21,9 @@ pub(crate) fn times(variable: &str, usual: u32) -> u32 {
 pub(crate) fn say(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
+
+/// How long a sender rests, so that many of them leave the processor to what they test.
+pub(crate) const TICK: Duration = Duration::from_micros(20);
 
 /// A thread that uses a socket again and again until dropped.
 pub(crate) struct Busy {
@@ -45,9 +49,11 @@ impl Busy {
         }
     }
 
-    /// Sends to an address, whether or not there is a way to it, and counts what was taken.
+    /// Sends to an address every [`TICK`], whether or not there is a way to it, and counts what was
+    /// taken.
     pub(crate) fn sending(socket: UdpSocket, to: SocketAddr, taken: Arc<AtomicU64>) -> Self {
         Self::new(socket, move |socket| {
+            std::thread::park_timeout(TICK);
             if socket.send_to(b"datagram", to).is_ok() {
                 taken.fetch_add(1, Ordering::Relaxed);
             }

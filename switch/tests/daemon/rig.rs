@@ -7,9 +7,9 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, unbounded};
 use socket2::{Domain, Protocol, Socket, Type};
 use tempfile::TempDir;
 use weft_switch::api::{Attach, Attached, Client, ClientError, Detach, Status};
@@ -252,7 +252,7 @@ impl Node {
     /// Starts the daemon and waits until it is ready.
     pub(crate) fn start(&mut self, arguments: &[&str]) {
         let mut child = self.space.0.spawn(self.command(arguments)).unwrap();
-        let (lines, log) = channel();
+        let (lines, log) = unbounded();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
             stderr
