@@ -256,7 +256,7 @@ impl<'a> Ledger<'a> {
         let frames = u64::try_from(frames).expect("few");
         let before = &self.counted;
         let mut latest = BTreeMap::new();
-        let all = within(Duration::from_secs(5), || {
+        let all = within(Duration::from_secs(20), || {
             let now = lab.drops(node);
             latest = more(before, &now);
             (latest.values().sum::<u64>() >= frames).then_some(now)
@@ -388,7 +388,7 @@ struct Ear<'a>(&'a Sniffer);
 impl Ear<'_> {
     /// Waits for a marked frame.
     fn must_hear(&self, what: &str) {
-        let patience = Duration::from_secs(3);
+        let patience = Duration::from_secs(20);
         wait_until(what, patience, || {
             let frame = self.0.next(patience)?;
             is_marked(&frame).then_some(())

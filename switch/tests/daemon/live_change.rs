@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,18 +38,21 @@ type Seen = BTreeMap<u64, (Moment, Moment)>;
 struct Flow {
     sent: Arc<AtomicU64>,
     sender: Busy,
+    done: Arc<AtomicBool>,
     receiver: JoinHandle<Seen>,
 }
 
 impl Flow {
     fn start(from: &Space, to: &Space, at: &str, rate: u64, clock: Clock) -> Self {
         deepen(from);
-        let receiver = receiving(to, at, clock);
+        let done = Arc::new(AtomicBool::new(false));
+        let receiver = receiving(to, at, clock, Arc::clone(&done));
         let sent = Arc::new(AtomicU64::new(0));
         let sender = sending(from, at.parse().unwrap(), rate, clock, Arc::clone(&sent));
         let flow = Self {
             sent,
             sender,
+            done,
             receiver,
         };
         flow.send_more(100);
@@ -74,6 +77,7 @@ impl Flow {
     /// How many were sent, and what arrived.
     fn end(self) -> (u64, Seen) {
         drop(self.sender);
+        self.done.store(true, Ordering::Release);
         let seen = self.receiver.join().unwrap();
         (self.sent.load(Ordering::Acquire), seen)
     }
@@ -112,8 +116,8 @@ fn sending(from: &Space, to: SocketAddr, rate: u64, clock: Clock, sent: Arc<Atom
     })
 }
 
-/// Receives until the flow is silent for a second.
-fn receiving(space: &Space, at: &str, clock: Clock) -> JoinHandle<Seen> {
+/// Receives until nothing more is sent and a second was silent.
+fn receiving(space: &Space, at: &str, clock: Clock, done: Arc<AtomicBool>) -> JoinHandle<Seen> {
     let socket = socket(space, at);
     let larger = socket2::SockRef::from(&socket).set_recv_buffer_size(8 << 20);
     larger.unwrap();
@@ -122,14 +126,19 @@ fn receiving(space: &Space, at: &str, clock: Clock) -> JoinHandle<Seen> {
     std::thread::spawn(move || {
         let mut seen = Seen::new();
         let mut bytes = [0; 16];
-        while socket.recv(&mut bytes).is_ok() {
+        loop {
+            let ended = done.load(Ordering::Acquire);
+            match socket.recv(&mut bytes) {
+                Ok(_) => {}
+                Err(_) if ended => return seen,
+                Err(_) => continue,
+            }
             let now = clock.now();
             let [number, sent] =
                 [&bytes[..8], &bytes[8..]].map(|half| u64::from_le_bytes(half.try_into().unwrap()));
             let before = seen.insert(number, (Moment::from_nanos(sent), now));
             assert!(before.is_none(), "{number} came twice");
         }
-        seen
     })
 }
 

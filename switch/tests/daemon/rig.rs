@@ -74,10 +74,10 @@ impl Space {
             .collect()
     }
 
-    /// Whether `to` answers an echo request; asked up to five times.
+    /// Whether `to` answers an echo request; asked again for as long as a busy machine needs.
     pub(crate) fn pings(&self, to: &str) -> bool {
         let to: IpAddr = to.parse().unwrap();
-        self.run(|| (0..5).any(|_| ping(to, Duration::from_millis(300)).unwrap_or(false)))
+        self.run(|| (0..50).any(|_| ping(to, Duration::from_millis(300)).unwrap_or(false)))
     }
 }
 

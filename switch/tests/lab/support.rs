@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// How often something is looked for on a busy machine before it counts as missing.
+const LOOKS: u32 = 4_000;
+
 /// Whether this process may make namespaces; says loudly that `test` is skipped if not.
 pub(crate) fn may_run(test: &str) -> bool {
     match weft_sys::caps::check() {
@@ -109,14 +112,14 @@ impl Lab {
     /// Asks until there is an answer; a process that was killed needs a moment to be gone.
     pub(crate) fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
         let tick = Duration::from_millis(5);
-        for _ in 0..1000 {
+        for _ in 0..LOOKS {
             if let Some(answer) = ask() {
                 return answer;
             }
             let (_silent, never) = std::sync::mpsc::channel::<()>();
             let _ = never.recv_timeout(tick);
         }
-        panic!("nothing within {:?}", tick * 1000);
+        panic!("nothing within {:?}", tick * LOOKS);
     }
 
     pub(crate) fn state(&self) -> PathBuf {
