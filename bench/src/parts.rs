@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::net::IpAddr;
 
 use weft_encap::{Tunnel, pop, push};
-use weft_policy::{Conntrack, Direction, Epoch, Lookup, Moment, RuleId, Sighting};
+use weft_policy::{Config, Conntrack, Direction, Epoch, Lookup, Moment, RuleId, Sighting};
 use weft_wire::checksum::Sum;
 use weft_wire::{Frame, Headers, Parsed, parse};
 
@@ -113,8 +113,27 @@ pub(crate) fn tracking() -> Vec<Case> {
             let (table, headers) = (conntrack(), headers());
             move || create_and_remove(&table, &headers)
         }));
+        cases.push(Case::new(name("create-at-quota"), move || {
+            create_at_quota(&headers())
+        }));
     }
     cases
+}
+
+/// Every flow is a new one of an owner that holds as many as it may.
+fn create_at_quota(headers: &Headers) -> impl FnMut() + use<> {
+    let (table, mut headers) = (conntrack(), *headers);
+    let mut number: u32 = 0;
+    let mut next = move || {
+        number = number.wrapping_add(1);
+        let [_, _, high, low] = number.to_be_bytes();
+        headers.flow.src_port = u16::from_be_bytes([high, low]);
+        headers.flow.dst_port = u16::try_from(number >> 16).unwrap_or_default();
+        let created = table.create(black_box(&headers), sighting(), RuleId::DEFAULT, 2);
+        assert!(created.is_ok(), "there is room");
+    };
+    (0..2 * Config::default().quota_per_owner).for_each(|_| next());
+    next
 }
 
 #[expect(clippy::panic, reason = "the frames are constant")]

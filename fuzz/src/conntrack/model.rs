@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use weft_policy::{Direction, FlowState, Moment, Opening, Span, TcpState, Timeouts};
+use weft_policy::{Direction, FlowState, Moment, Opening, Span, TcpState, Timeouts, UdpState};
 use weft_wire::{Embedded, FlowKey, Fragment, TcpFlags, TcpInfo, Transport};
 
 use super::datagrams::Datagrams;
@@ -97,16 +97,18 @@ impl Flow {
         now - self.seen >= self.timeout()
     }
 
-    /// In which order flows make room: expired, half-open, closing, one-way, lived.
+    /// In which order flows make room: expired, half-open, closing, one-way, UDP with
+    /// one exchange behind it, lived.
     fn price(&self, now: Moment) -> (u8, Moment) {
         let rank = match self.state {
             _ if self.is_over(now) => 0,
             FlowState::Tcp(TcpState::Opening | TcpState::Answered)
             | FlowState::Sctp { answered: false } => 1,
-            FlowState::Tcp(TcpState::Established) => 4,
+            FlowState::Tcp(TcpState::Established) => 5,
             FlowState::Tcp(_) => 2,
-            FlowState::Udp { answered: false } | FlowState::Echo { .. } => 3,
-            FlowState::Udp { .. } | FlowState::Sctp { .. } => 4,
+            FlowState::Udp(UdpState::OneWay) | FlowState::Echo { .. } => 3,
+            FlowState::Udp(UdpState::Answered) => 4,
+            FlowState::Udp(UdpState::Conversation) | FlowState::Sctp { .. } => 5,
         };
         (rank, self.seen)
     }
@@ -126,12 +128,12 @@ impl Flow {
     fn take(&mut self, kind: Kind, reply: bool, door: Door, sent: &Sent) {
         match (&mut self.state, kind) {
             (FlowState::Tcp(_), Kind::Tcp(info)) => self.take_segment(&info, reply),
-            (
-                FlowState::Udp { answered }
-                | FlowState::Sctp { answered }
-                | FlowState::Echo { answered },
-                _,
-            ) => *answered |= reply,
+            (FlowState::Udp(state), _) => match (*state, reply) {
+                (UdpState::OneWay, true) => *state = UdpState::Answered,
+                (UdpState::Answered, false) => *state = UdpState::Conversation,
+                _ => {}
+            },
+            (FlowState::Sctp { answered } | FlowState::Echo { answered }, _) => *answered |= reply,
             other => panic!("{other:?}"),
         }
         if door.side == Direction::Egress {
@@ -328,7 +330,7 @@ impl Model {
         let answered = false;
         let state = match (kind, original.protocol.0) {
             (Kind::Tcp(_), _) => FlowState::Tcp(TcpState::Opening),
-            (Kind::Datagram, 17) => FlowState::Udp { answered },
+            (Kind::Datagram, 17) => FlowState::Udp(UdpState::OneWay),
             (Kind::Datagram, _) => FlowState::Sctp { answered },
             _ => FlowState::Echo { answered },
         };

@@ -45,8 +45,10 @@ pub struct Timeouts {
     pub tcp_reset: Span,
     /// UDP that nobody answered.
     pub udp_one_way: Span,
-    /// UDP seen in both directions.
+    /// UDP that was answered: one question, one answer.
     pub udp_answered: Span,
+    /// UDP that went on after an answer.
+    pub udp_conversation: Span,
     /// SCTP that nobody answered.
     pub sctp_opening: Span,
     /// SCTP seen in both directions.
@@ -63,7 +65,8 @@ impl Default for Timeouts {
             tcp_closing: Span::from_secs(60),
             tcp_reset: Span::from_secs(10),
             udp_one_way: Span::from_secs(30),
-            udp_answered: Span::from_secs(180),
+            udp_answered: Span::from_secs(30),
+            udp_conversation: Span::from_secs(180),
             sctp_opening: Span::from_secs(30),
             sctp_answered: Span::from_secs(210),
             echo: Span::from_secs(30),
@@ -76,11 +79,8 @@ impl Default for Timeouts {
 pub enum FlowState {
     /// A TCP connection.
     Tcp(TcpState),
-    /// UDP; `answered` once the responder has sent.
-    Udp {
-        /// Both ends have sent.
-        answered: bool,
-    },
+    /// UDP.
+    Udp(UdpState),
     /// SCTP; `answered` once the responder has sent.
     Sctp {
         /// Both ends have sent.
@@ -93,6 +93,39 @@ pub enum FlowState {
     },
 }
 
+/// How far a UDP flow has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum UdpState {
+    /// Only the initiator has sent.
+    OneWay = 0,
+    /// The responder has sent too. Most flows that come so far are over: a name was asked for.
+    Answered = 1,
+    /// The initiator has sent again after that.
+    Conversation = 2,
+}
+
+impl UdpState {
+    /// The state after a packet of the responder (`reply`) or the initiator. A packet seen
+    /// twice changes nothing the second time, as with TCP.
+    #[must_use]
+    pub const fn next(self, reply: bool) -> Self {
+        match (self, reply) {
+            (Self::OneWay, true) => Self::Answered,
+            (Self::Answered, false) => Self::Conversation,
+            (state, _) => state,
+        }
+    }
+
+    const fn from_bits(bits: u8) -> Self {
+        match bits {
+            0 => Self::OneWay,
+            1 => Self::Answered,
+            _ => Self::Conversation,
+        }
+    }
+}
+
 /// What is evicted first when an owner needs room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
@@ -100,6 +133,7 @@ pub(super) enum Rank {
     HalfOpen,
     Closing,
     OneWay,
+    Exchanged,
     Lived,
 }
 
@@ -112,8 +146,9 @@ impl FlowState {
             Self::Tcp(TcpState::Reset) => timeouts.tcp_reset,
             Self::Tcp(state) if state.is_closing() => timeouts.tcp_closing,
             Self::Tcp(_) => timeouts.tcp_opening,
-            Self::Udp { answered: false } => timeouts.udp_one_way,
-            Self::Udp { answered: true } => timeouts.udp_answered,
+            Self::Udp(UdpState::OneWay) => timeouts.udp_one_way,
+            Self::Udp(UdpState::Answered) => timeouts.udp_answered,
+            Self::Udp(UdpState::Conversation) => timeouts.udp_conversation,
             Self::Sctp { answered: false } => timeouts.sctp_opening,
             Self::Sctp { answered: true } => timeouts.sctp_answered,
             Self::Echo { .. } => timeouts.echo,
@@ -125,15 +160,16 @@ impl FlowState {
             Self::Tcp(state) if state.is_half_open() => Rank::HalfOpen,
             Self::Tcp(state) if state.is_closing() => Rank::Closing,
             Self::Sctp { answered: false } => Rank::HalfOpen,
-            Self::Udp { answered: false } | Self::Echo { .. } => Rank::OneWay,
-            Self::Tcp(_) | Self::Udp { .. } | Self::Sctp { .. } => Rank::Lived,
+            Self::Udp(UdpState::OneWay) | Self::Echo { .. } => Rank::OneWay,
+            Self::Udp(UdpState::Answered) => Rank::Exchanged,
+            Self::Tcp(_) | Self::Udp(UdpState::Conversation) | Self::Sctp { .. } => Rank::Lived,
         }
     }
 
     pub(super) const fn to_bits(self) -> u8 {
         match self {
             Self::Tcp(state) => state as u8,
-            Self::Udp { answered } => 0x10 | answered as u8,
+            Self::Udp(state) => 0x10 | state as u8,
             Self::Sctp { answered } => 0x20 | answered as u8,
             Self::Echo { answered } => 0x30 | answered as u8,
         }
@@ -143,7 +179,7 @@ impl FlowState {
         let answered = bits & 1 != 0;
         match bits >> 4 {
             0 => Self::Tcp(TcpState::from_bits(bits)),
-            1 => Self::Udp { answered },
+            1 => Self::Udp(UdpState::from_bits(bits & 0xf)),
             2 => Self::Sctp { answered },
             _ => Self::Echo { answered },
         }

@@ -1,41 +1,28 @@
-//! Remembering a flow: where it goes, and what makes room for it.
+//! Remembering a flow: into one entry, whoever else remembers it at the same time.
 
 use core::sync::atomic::Ordering::SeqCst;
 use core::sync::atomic::fence;
 
 use weft_wire::Headers;
 
-use super::config::{FlowState, Rank};
-use super::entry::{NO_HOME, Progress, Snapshot};
+use super::config::{FlowState, UdpState};
+use super::entry::{NO_HOME, Progress};
 use super::lookup::{Followed, follow};
 use super::packet::{Kind, Packet};
 use super::probe::{Place, Probe};
+use super::room::Charge;
 use super::window::Window;
 use super::{Conntrack, EntryRef, Full, Sighting};
-use crate::{Direction, Moment, RuleId, TcpState};
+use crate::{Direction, RuleId, TcpState};
 
 /// Attempts to claim an entry that other workers want too.
 const ATTEMPTS: usize = 8;
 
 /// A flow about to be remembered.
-struct Arrival<'a> {
-    packet: Packet<'a>,
-    probe: Probe,
-    owner: u16,
-}
-
-/// The entry a flow gets.
-struct Chosen<'a> {
-    place: Place<'a>,
-    gives_up: Option<Victim>,
-}
-
-/// The flow that leaves an entry to a newer one.
-#[derive(Clone, Copy)]
-struct Victim {
-    rank: Rank,
-    seen: Moment,
-    owner: u16,
+pub(super) struct Arrival<'a> {
+    pub(super) packet: Packet<'a>,
+    pub(super) probe: Probe,
+    pub(super) owner: u16,
 }
 
 impl Conntrack {
@@ -62,15 +49,17 @@ impl Conntrack {
                 }
                 return Ok(entry);
             }
-            let reserved = self.quotas.reserve(arrival.owner);
-            let Some(chosen) = self.choose(&arrival, reserved) else {
-                self.give_back(reserved, arrival.owner);
+            let charge = Charge {
+                owner: arrival.owner,
+                is_held: self.quotas.reserve(arrival.owner),
+            };
+            let Some(chosen) = self.choose(&arrival, charge) else {
+                self.give_back(charge);
                 break;
             };
-            if let Some(generation) = self.take(&chosen, reserved) {
+            if let Some(generation) = self.take(&chosen, charge) {
                 return Ok(self.settle(&arrival, &chosen.place, generation, rule));
             }
-            self.give_back(reserved, arrival.owner);
         }
         self.events.refused();
         Err(Full)
@@ -85,94 +74,6 @@ impl Conntrack {
             probe,
             owner,
         })
-    }
-
-    fn give_back(&self, reserved: bool, owner: u16) {
-        if reserved {
-            self.quotas.release(owner);
-        }
-    }
-
-    /// The entry to use: with a charge `reserved`, a free one; otherwise one that
-    /// the eviction order gives up.
-    fn choose(&self, arrival: &Arrival<'_>, reserved: bool) -> Option<Chosen<'_>> {
-        if reserved && let Some(place) = self.free(&arrival.probe) {
-            return Some(Chosen {
-                place,
-                gives_up: None,
-            });
-        }
-        let places = arrival
-            .probe
-            .buckets
-            .iter()
-            .flat_map(|&bucket| self.places(bucket));
-        places
-            .filter(|place| place.seen.is_live())
-            .filter_map(|place| self.price(place, arrival, reserved))
-            .min_by_key(|chosen| chosen.gives_up.map(|victim| (victim.rank, victim.seen)))
-    }
-
-    /// A free entry in the emptier of the two buckets.
-    fn free(&self, probe: &Probe) -> Option<Place<'_>> {
-        let [first, second] = probe.buckets.map(|bucket| {
-            let mut free = self.places(bucket).filter(|place| place.seen.is_empty());
-            let place = free.next();
-            (usize::from(place.is_some()) + free.count(), place)
-        });
-        if second.0 > first.0 {
-            second.1
-        } else {
-            first.1
-        }
-    }
-
-    /// What giving up an entry costs, or `None` if it may not be given up.
-    fn price<'a>(
-        &self,
-        place: Place<'a>,
-        arrival: &Arrival<'_>,
-        reserved: bool,
-    ) -> Option<Chosen<'a>> {
-        let Snapshot {
-            key,
-            progress,
-            seen,
-        } = place.read()?;
-        let owner = key.owner();
-        let is_own = owner == arrival.owner;
-        let is_expired = self.is_expired(
-            &Snapshot {
-                key,
-                progress,
-                seen,
-            },
-            arrival.packet.at.now,
-        );
-        let rank = if is_expired {
-            Rank::Expired
-        } else {
-            progress.flow.rank()
-        };
-        // A newcomer without a charge of its own needs one of its owner's.
-        (is_own || is_expired && reserved).then_some(Chosen {
-            place,
-            gives_up: Some(Victim { rank, seen, owner }),
-        })
-    }
-
-    /// Claims the entry chosen. What lived there gives its charge back, or leaves
-    /// it to the newcomer that came without one.
-    fn take(&self, chosen: &Chosen<'_>, reserved: bool) -> Option<u32> {
-        let generation = chosen.place.guard.claim(chosen.place.seen)?;
-        if let Some(victim) = chosen.gives_up {
-            self.give_back(reserved, victim.owner);
-            match victim.rank {
-                Rank::Expired => self.events.expired(),
-                _ => self.events.evicted(),
-            }
-        }
-        Some(generation)
     }
 
     /// Fills and publishes a claimed entry, then makes sure it is the only one.
@@ -190,7 +91,9 @@ impl Conntrack {
         entry.set_window(&Window::from_words([0; 2], 0), &window);
         entry.decide(at.side, generation, rule, at.epoch);
         entry.count(false, arrival.packet.len());
-        let seen = place.guard.publish(generation, arrival.probe.tag);
+        let seen = place
+            .guard
+            .publish(generation, arrival.probe.tag, arrival.owner);
         self.events.created();
         self.keep_one(arrival, Place { seen, ..*place })
     }
@@ -237,7 +140,7 @@ fn first_progress(arrival: &Arrival<'_>, generation: u32) -> (Progress, Window) 
             let window = empty.after(&info, false, true);
             (FlowState::Tcp(TcpState::Opening), window)
         }
-        Kind::Udp => (FlowState::Udp { answered: false }, empty),
+        Kind::Udp => (FlowState::Udp(UdpState::OneWay), empty),
         Kind::Sctp => (FlowState::Sctp { answered: false }, empty),
         Kind::EchoRequest | Kind::EchoReply => (FlowState::Echo { answered: false }, empty),
     };

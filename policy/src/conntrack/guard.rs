@@ -16,10 +16,12 @@ const EMPTY: u64 = 0;
 const WRITING: u64 = 1;
 const LIVE: u64 = 2;
 const PHASE: u64 = 0b11;
+const OWNER_SHIFT: u32 = 2;
+const OWNER: u64 = 0x3fff;
 const TAG_SHIFT: u32 = 16;
 const GENERATION_SHIFT: u32 = 32;
 
-/// The value of a control word: generation, hash tag, phase.
+/// The value of a control word: generation, hash tag, low bits of the owner, phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Control(u64);
 
@@ -35,15 +37,21 @@ impl Control {
     /// Whether a live entry whose key hashes to `tag` may be here.
     #[inline]
     pub(super) const fn is_live_with(self, tag: u16) -> bool {
-        self.0 & 0xffff_ffff == (tag as u64) << TAG_SHIFT | LIVE
+        self.0 & (0xffff << TAG_SHIFT | PHASE) == (tag as u64) << TAG_SHIFT | LIVE
+    }
+
+    /// Whether a live entry of `owner` may be here; its key says for sure.
+    #[inline]
+    pub(super) const fn is_live_of(self, owner: u16) -> bool {
+        self.0 & (OWNER << OWNER_SHIFT | PHASE) == (owner as u64 & OWNER) << OWNER_SHIFT | LIVE
     }
 
     pub(super) const fn generation(self) -> u32 {
         (self.0 >> GENERATION_SHIFT) as u32
     }
 
-    const fn with(generation: u32, tag: u16, phase: u64) -> Self {
-        Self((generation as u64) << GENERATION_SHIFT | (tag as u64) << TAG_SHIFT | phase)
+    const fn with(generation: u32, tag: u16, rest: u64) -> Self {
+        Self((generation as u64) << GENERATION_SHIFT | (tag as u64) << TAG_SHIFT | rest)
     }
 }
 
@@ -86,8 +94,9 @@ impl Guard {
     }
 
     /// Makes a claimed and filled entry visible.
-    pub(super) fn publish(&self, generation: u32, tag: u16) -> Control {
-        let live = Control::with(generation, tag, LIVE);
+    pub(super) fn publish(&self, generation: u32, tag: u16, owner: u16) -> Control {
+        let owner = (owner as u64 & OWNER) << OWNER_SHIFT;
+        let live = Control::with(generation, tag, owner | LIVE);
         self.0.store(live.0, Release);
         live
     }

@@ -26,7 +26,7 @@ impl Guarded {
         for word in &self.words {
             word.store(generation.into(), Relaxed);
         }
-        self.guard.publish(generation, TAG);
+        self.guard.publish(generation, TAG, 0);
         Some(generation)
     }
 

@@ -254,7 +254,7 @@ impl Step {
         };
         let flow = match (progress.flow, self.flags) {
             (FlowState::Tcp(state), Some(flags)) => FlowState::Tcp(state.next(flags, self.reply)),
-            (FlowState::Udp { .. }, _) if self.reply => FlowState::Udp { answered: true },
+            (FlowState::Udp(state), _) => FlowState::Udp(state.next(self.reply)),
             (FlowState::Sctp { .. }, _) if self.reply => FlowState::Sctp { answered: true },
             (FlowState::Echo { .. }, _) if self.reply => FlowState::Echo { answered: true },
             (flow, _) => flow,

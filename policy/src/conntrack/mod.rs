@@ -13,7 +13,7 @@
 //! is allocated. A worker that stops anywhere delays nobody; at worst the one
 //! entry it was writing stays unusable.
 //!
-//! An entry is guarded by a control word {generation, hash tag, phase}:
+//! An entry is guarded by a control word {generation, hash tag, low bits of the owner, phase}:
 //!
 //! ```text
 //! empty(g) ──claim──▶ writing(g+1) ──publish──▶ live(g+1) ──withdraw──▶ empty(g+1)
@@ -46,10 +46,12 @@
 //! # Bounds
 //! A key has two buckets of eight entries, chosen by a keyed hash. An insert
 //! takes a free entry of the emptier bucket, else an expired one, else an entry
-//! *of the same owner* in these two buckets: half-open before closing before
-//! one-way before the least recently used. Another owner's living entries are
-//! never evicted. Eviction looks nowhere else, so an owner at its quota without
-//! an entry in these buckets, or buckets filled by others, give [`Full`].
+//! *of the same owner* in these two buckets. An owner at its quota gives up one of
+//! its own: the least of those in these two buckets if they have no vacancy, else
+//! the least of up to eight, here and wherever the owner's hand meets them on its way
+//! round the table (`room.rs`). Half-open goes before closing, before one-way, before
+//! UDP with one exchange behind it, before the least recently used. Another owner's living
+//! entries are never evicted. [`Full`] is left for buckets filled by others.
 
 mod config;
 mod create;
@@ -63,6 +65,7 @@ mod lookup;
 mod packet;
 mod probe;
 mod quota;
+mod room;
 mod sweep;
 mod window;
 
@@ -72,7 +75,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use weft_wire::FlowKey;
 
-pub use config::{Config, FlowState, Timeouts};
+pub use config::{Config, FlowState, Timeouts, UdpState};
 pub use info::{FlowInfo, Related, Stats};
 
 use crate::{Direction, Epoch, Moment, RuleId};
@@ -91,6 +94,8 @@ pub struct Conntrack {
     buckets: Box<[Bucket]>,
     entries: Box<[[Entry; WAYS]]>,
     quotas: Quotas,
+    /// Buckets that one search for an entry to give up may look at.
+    reach: usize,
     timeouts: Timeouts,
     seed: [u64; 2],
     cursors: [AtomicUsize; STRIPES],
@@ -161,8 +166,8 @@ pub enum Lookup {
     Untracked,
 }
 
-/// No room for another flow of this owner: its quota is used up, or its buckets
-/// are full of other owners' living flows.
+/// No room for another flow of this owner: the flow's buckets are full of other owners' living
+/// flows, or the owner may hold none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
@@ -180,10 +185,12 @@ impl Conntrack {
     pub fn new(config: Config) -> Self {
         let buckets = (config.capacity / WAYS).max(2).next_power_of_two();
         let buckets = buckets.min(1 << 28);
+        let quotas = Quotas::new(config.owners, config.quota_per_owner);
         Self {
             buckets: (0..buckets).map(|_| Bucket::default()).collect(),
             entries: (0..buckets).map(|_| Default::default()).collect(),
-            quotas: Quotas::new(config.owners, config.quota_per_owner),
+            reach: Self::reach(buckets, quotas.limit()),
+            quotas,
             timeouts: config.timeouts,
             seed: config.seed,
             cursors: [const { AtomicUsize::new(0) }; STRIPES],

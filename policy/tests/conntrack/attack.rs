@@ -5,7 +5,7 @@ use weft_wire::{Headers, TcpFlags};
 
 use crate::packets::*;
 
-fn establish(table: &Conntrack, port: u16, owner: u32) {
+pub(crate) fn establish(table: &Conntrack, port: u16, owner: u32) {
     let (a, b) = ((host(9), port), (host(10), 80));
     let ack = TcpFlags::ACK;
     let syn = tcp(a, b, (TcpFlags::SYN, 1_000, 0, 0));
@@ -17,7 +17,7 @@ fn establish(table: &Conntrack, port: u16, owner: u32) {
     table.lookup(&tcp(a, b, (ack, 1_001, 5_001, 0)), egress());
 }
 
-fn established(table: &Conntrack) -> usize {
+pub(crate) fn established(table: &Conntrack) -> usize {
     let mut count = 0;
     table.for_each(|flow| {
         count += usize::from(flow.state == FlowState::Tcp(TcpState::Established));
@@ -93,6 +93,7 @@ fn what_is_given_up_follows_the_order() {
     let make = |packet: &_, at| table.create(packet, at, RULE, 2).unwrap();
     make(&one_way(1), at_secs(1));
     answer(1, at_secs(1));
+    table.lookup(&one_way(1), at_secs(1));
     make(&one_way(2), at_secs(2));
     answer(2, at_secs(2));
     make(&one_way(3), at_secs(3));
@@ -104,15 +105,15 @@ fn what_is_given_up_follows_the_order() {
     make(&segment(5, TcpFlags::SYN), at_secs(5));
     assert_eq!(count(&table), 16);
 
-    // Half-open, closing, one-way, then the least recently used.
+    // Half-open, closing, one-way, one exchange, then the least recently used.
     // Does not refresh, unlike a lookup.
     let is_there = |packet: &Headers| table.related(&quote(packet), NOW).is_some();
     for (step, victim) in [
         segment(5, TcpFlags::SYN),
         segment(4, TcpFlags::FIN),
         one_way(3),
-        one_way(1),
         one_way(2),
+        one_way(1),
     ]
     .into_iter()
     .enumerate()
@@ -121,8 +122,9 @@ fn what_is_given_up_follows_the_order() {
         let newcomer = 20 + u16::try_from(step).unwrap();
         make(&one_way(newcomer), at_secs(6));
         assert!(!is_there(&victim), "{step}");
-        // Answered, so that it is the last to go.
+        // A conversation, so that it is the last to go.
         answer(newcomer, at_secs(7));
+        table.lookup(&one_way(newcomer), at_secs(7));
     }
     assert_eq!(established(&table), 11);
     assert_eq!(table.stats().evicted, 5);

@@ -13,6 +13,8 @@ mod model;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
+mod quota;
+#[cfg(test)]
 mod slots;
 #[cfg(test)]
 mod stress;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use weft_policy::{
     Conntrack, Direction, Epoch, FlowInfo, FlowState, Lookup, Moment, RuleId, Sighting, Span,
-    TcpState, Timeouts,
+    TcpState, Timeouts, UdpState,
 };
 use weft_wire::{Embedded, FlowKey, Headers, IpProtocol, TcpFlags, Transport};
 
@@ -167,7 +167,7 @@ impl Model {
 
     fn create(&mut self, packet: &Headers, at: Sighting, rule: RuleId, owner: u32) {
         let state = match packet.transport {
-            Transport::Udp => FlowState::Udp { answered: false },
+            Transport::Udp => FlowState::Udp(UdpState::OneWay),
             Transport::Sctp => FlowState::Sctp { answered: false },
             Transport::Tcp(_) => FlowState::Tcp(TcpState::Opening),
             _ => FlowState::Echo { answered: false },
@@ -233,12 +233,14 @@ impl Flow {
                     self.number(segment.flags, end, segment.ack, sender);
                 }
             }
-            (
-                FlowState::Udp { answered }
-                | FlowState::Sctp { answered }
-                | FlowState::Echo { answered },
-                _,
-            ) => *answered |= reply,
+            (FlowState::Udp(state), _) => {
+                *state = match (*state, reply) {
+                    (UdpState::OneWay, true) => UdpState::Answered,
+                    (UdpState::Answered, false) => UdpState::Conversation,
+                    (state, _) => state,
+                };
+            }
+            (FlowState::Sctp { answered } | FlowState::Echo { answered }, _) => *answered |= reply,
             other => panic!("{other:?}"),
         }
         let info = &mut self.info;

@@ -1,6 +1,6 @@
 //! Verdicts, epochs, homes and counts of one flow.
 
-use weft_policy::{Direction, Epoch, FlowState, Lookup, Opening, RuleId, Sighting, Span};
+use weft_policy::{Direction, Epoch, FlowState, Lookup, Opening, RuleId, Sighting, Span, UdpState};
 use weft_wire::{Fragment, Headers, IpProtocol, TcpFlags, Transport};
 
 use crate::packets::*;
@@ -419,7 +419,7 @@ fn a_later_fragment_passes_by_its_flows_verdict() {
         assert_eq!(flow.bytes, [LENGTH + 120, 40]);
         assert_eq!(
             flow.state,
-            FlowState::Udp { answered: false },
+            FlowState::Udp(UdpState::OneWay),
             "fragments prove nothing"
         );
     });

@@ -137,6 +137,16 @@ fn more_flows_than_entries() {
     assert!(table.stats().evicted + table.stats().refused > 0);
 }
 
+/// All owners at their quotas, in a table with room: workers search the same buckets for the
+/// same owners' entries.
+#[test]
+fn owners_at_their_quotas_beside_each_other() {
+    let table = table_of(1_024, 16);
+    run(&table, 2_000, false);
+    assert_eq!(table.len(), 16 * 16);
+    assert!(table.stats().evicted > 0);
+}
+
 /// All workers insert the same flows in the same order, the likeliest way to
 /// insert one twice.
 #[test]

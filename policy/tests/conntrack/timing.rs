@@ -8,9 +8,24 @@ use crate::packets::*;
 /// A named way to bring a flow into some state, and how long it then lives.
 type Case = (&'static str, fn() -> Vec<Headers>, u64);
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 13] = [
     ("udp one way", || vec![there(udp)], 30),
-    ("udp answered", || vec![there(udp), back(udp)], 180),
+    ("udp answered", || vec![there(udp), back(udp)], 30),
+    (
+        "udp with one long answer",
+        || vec![there(udp), back(udp), back(udp), back(udp)],
+        30,
+    ),
+    (
+        "udp asked twice before the answers",
+        || vec![there(udp), there(udp), back(udp), back(udp)],
+        30,
+    ),
+    (
+        "udp conversation",
+        || vec![there(udp), back(udp), there(udp)],
+        180,
+    ),
     ("sctp one way", || vec![there(sctp)], 30),
     ("sctp answered", || vec![there(sctp), back(sctp)], 210),
     ("echo", || vec![echo(8, host(2), host(3), 1)], 30),

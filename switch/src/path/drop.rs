@@ -184,8 +184,8 @@ drop_reasons! {
         "Policy does not let the receiver of the flow's first packet be reached by this."
         "`weft drops` names the policy of the last one; `weft trace FROM TO` asks again, step by step.";
     TableFull "table_full" Both Path
-        "No room for a new connection within the pod's quota."
-        "Look at `weft flows --pod`: a scan, a flood, or a quota too small.";
+        "The places where the new connection could be kept are full of other pods' living ones."
+        "Look at `weft flows`: many pods at their quotas at once, or a table too small.";
     FragmentWithoutFirst "fragment_without_first" Both Path
         "A later fragment of a packet whose first fragment did not pass here before it."
         "The first fragment was denied, lost or overtaken; a sender that keeps to the MTU needs none.";

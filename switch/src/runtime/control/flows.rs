@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use weft_policy::{FlowInfo, FlowState, TcpState};
+use weft_policy::{FlowInfo, FlowState, TcpState, UdpState};
 
 use super::Control;
 use super::report::seconds;
@@ -109,9 +109,10 @@ const fn state(state: FlowState) -> &'static str {
         FlowState::Tcp(TcpState::FinInitiator | TcpState::FinResponder) => "closing",
         FlowState::Tcp(TcpState::Closed) => "closed",
         FlowState::Tcp(TcpState::Reset) => "reset",
-        FlowState::Udp { answered }
-        | FlowState::Sctp { answered }
-        | FlowState::Echo { answered } => {
+        FlowState::Udp(UdpState::OneWay) => "one-way",
+        FlowState::Udp(UdpState::Answered) => "answered",
+        FlowState::Udp(UdpState::Conversation) => "established",
+        FlowState::Sctp { answered } | FlowState::Echo { answered } => {
             if answered {
                 "answered"
             } else {
