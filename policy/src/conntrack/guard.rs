@@ -16,12 +16,12 @@ const EMPTY: u64 = 0;
 const WRITING: u64 = 1;
 const LIVE: u64 = 2;
 const PHASE: u64 = 0b11;
-const OWNER_SHIFT: u32 = 2;
-const OWNER: u64 = 0x3fff;
-const TAG_SHIFT: u32 = 16;
+const TAG_SHIFT: u32 = 2;
+const OWNER_SHIFT: u32 = 16;
+const OWNER: u64 = 0xffff << OWNER_SHIFT;
 const GENERATION_SHIFT: u32 = 32;
 
-/// The value of a control word: generation, hash tag, low bits of the owner, phase.
+/// The value of a control word: generation, owner, 14 bits of hash tag, phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Control(u64);
 
@@ -36,22 +36,23 @@ impl Control {
 
     /// Whether a live entry whose key hashes to `tag` may be here.
     #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "tag and phase")]
     pub(super) const fn is_live_with(self, tag: u16) -> bool {
-        self.0 & (0xffff << TAG_SHIFT | PHASE) == (tag as u64) << TAG_SHIFT | LIVE
+        self.0 as u16 == tag << TAG_SHIFT | LIVE as u16
     }
 
-    /// Whether a live entry of `owner` may be here; its key says for sure.
+    /// Whether a live entry of `owner` is here.
     #[inline]
     pub(super) const fn is_live_of(self, owner: u16) -> bool {
-        self.0 & (OWNER << OWNER_SHIFT | PHASE) == (owner as u64 & OWNER) << OWNER_SHIFT | LIVE
+        self.0 & (OWNER | PHASE) == (owner as u64) << OWNER_SHIFT | LIVE
     }
 
     pub(super) const fn generation(self) -> u32 {
         (self.0 >> GENERATION_SHIFT) as u32
     }
 
-    const fn with(generation: u32, tag: u16, rest: u64) -> Self {
-        Self((generation as u64) << GENERATION_SHIFT | (tag as u64) << TAG_SHIFT | rest)
+    const fn with(generation: u32, owner: u16, rest: u64) -> Self {
+        Self((generation as u64) << GENERATION_SHIFT | (owner as u64) << OWNER_SHIFT | rest)
     }
 }
 
@@ -95,8 +96,7 @@ impl Guard {
 
     /// Makes a claimed and filled entry visible.
     pub(super) fn publish(&self, generation: u32, tag: u16, owner: u16) -> Control {
-        let owner = (owner as u64 & OWNER) << OWNER_SHIFT;
-        let live = Control::with(generation, tag, owner | LIVE);
+        let live = Control::with(generation, owner, (tag << TAG_SHIFT) as u64 | LIVE);
         self.0.store(live.0, Release);
         live
     }

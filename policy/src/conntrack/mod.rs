@@ -13,7 +13,7 @@
 //! is allocated. A worker that stops anywhere delays nobody; at worst the one
 //! entry it was writing stays unusable.
 //!
-//! An entry is guarded by a control word {generation, hash tag, low bits of the owner, phase}:
+//! An entry is guarded by a control word {generation, owner, hash tag, phase}:
 //!
 //! ```text
 //! empty(g) ──claim──▶ writing(g+1) ──publish──▶ live(g+1) ──withdraw──▶ empty(g+1)
@@ -251,6 +251,13 @@ impl Conntrack {
     #[must_use]
     pub const fn capacity(&self) -> usize {
         self.entries.len() * WAYS
+    }
+
+    /// The two buckets that a flow's entry can be in, for whoever measures what collisions cost:
+    /// from outside, without the seed, they cannot be told.
+    #[must_use]
+    pub fn buckets_of(&self, flow: &FlowKey) -> [usize; 2] {
+        self.probe(flow).buckets
     }
 
     /// What has happened to the table since it was made.

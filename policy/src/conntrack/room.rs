@@ -86,21 +86,36 @@ impl Conntrack {
 
     /// The entry to use, and who gives up what for it.
     pub(super) fn choose(&self, arrival: &Arrival<'_>, charge: Charge) -> Option<Chosen<'_>> {
-        if charge.is_held
-            && let Some(place) = self.free(arrival)
-        {
-            return Some(Chosen::vacant(place));
+        if !charge.is_held {
+            return self.choose_at_quota(arrival);
         }
-        let is_own = |candidate: &Candidate<'_>| candidate.owner == arrival.owner;
-        let living = || self.living(arrival);
-        if charge.is_held {
-            let may_go = living().filter(|found| is_own(found) || found.is_expired());
-            return may_go.min_by_key(Candidate::worth).map(Chosen::instead_of);
+        match self.free(arrival) {
+            Some(place) => Some(Chosen::vacant(place)),
+            None => self.choose_among_living(arrival),
         }
-        let near = living().filter(is_own).min_by_key(Candidate::worth);
-        let vacancy = self.free(arrival).map(Chosen::vacant);
-        let vacancy = vacancy.or_else(|| {
-            let expired = living().find(Candidate::is_expired);
+    }
+
+    /// In two full buckets: what has expired, or else the owner's own.
+    #[cold]
+    fn choose_among_living(&self, arrival: &Arrival<'_>) -> Option<Chosen<'_>> {
+        let may_go = |found: &Candidate<'_>| found.owner == arrival.owner || found.is_expired();
+        let victim = self
+            .living(arrival)
+            .filter(may_go)
+            .min_by_key(Candidate::worth);
+        victim.map(Chosen::instead_of)
+    }
+
+    /// For one of the owner's own: here, or for a vacancy here and one from anywhere.
+    #[cold]
+    fn choose_at_quota(&self, arrival: &Arrival<'_>) -> Option<Chosen<'_>> {
+        let is_own = |found: &Candidate<'_>| found.owner == arrival.owner;
+        let near = self
+            .living(arrival)
+            .filter(is_own)
+            .min_by_key(Candidate::worth);
+        let vacancy = self.free(arrival).map(Chosen::vacant).or_else(|| {
+            let expired = self.living(arrival).find(Candidate::is_expired);
             expired.map(Chosen::instead_of)
         });
         let Some(vacancy) = vacancy else {
@@ -119,6 +134,7 @@ impl Conntrack {
     }
 
     /// A free entry in the emptier of the two buckets.
+    #[inline]
     fn free(&self, arrival: &Arrival<'_>) -> Option<Place<'_>> {
         let [first, second] = arrival.probe.buckets.map(|bucket| {
             let mut free = self.places(bucket).filter(|place| place.seen.is_empty());
@@ -160,8 +176,7 @@ impl Conntrack {
             let own = self
                 .places((first + steps) & last)
                 .filter(|place| place.seen.is_live_of(owner))
-                .filter_map(|place| self.weigh(place, now))
-                .filter(|candidate| candidate.owner == owner);
+                .filter_map(|place| self.weigh(place, now));
             for candidate in own {
                 weighed += 1;
                 least = least
