@@ -1,18 +1,22 @@
 //! A pod that does its worst, and its neighbours whose flows go on.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use weft_policy::Span;
 use weft_switch::path::Fate;
 use weft_wire::build;
-use weft_wire::{IpProtocol, TcpFlags};
+use weft_wire::{FlowKey, IpProtocol, Parsed, TcpFlags, parse};
 
 use crate::frames::{Family, POD, PORTS, Station, Talk};
 use crate::guarded;
-use crate::node::{Door, PEERS, PODS, Worker};
+use crate::node::{Door, PEERS, PODS, Worker, conntrack};
 
 /// Flows of each neighbour.
 const FLOWS: u16 = 10;
+
+/// Frames of an attack that repeats itself only after so many: more flows than the pod may hold.
+const SHOTS: usize = 65_536;
 
 /// What the pod sends between the others' frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +28,15 @@ pub enum Attack {
     Tuples,
     /// Every port at the edge of a rule, at every pod, and every address at the edge of a block.
     Edges,
+    /// Allowed flows of which each falls into two buckets of the connection table where the
+    /// others' established flows may be: what only somebody who knew its seed could send.
+    Collisions,
 }
 
 impl Attack {
+    /// Quiet first, then every attack.
+    pub const ALL: [Self; 4] = [Self::None, Self::Tuples, Self::Edges, Self::Collisions];
+
     /// As it is printed.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -34,6 +44,7 @@ impl Attack {
             Self::None => "quiet",
             Self::Tuples => "random tuples",
             Self::Edges => "edges of rules",
+            Self::Collisions => "crafted collisions",
         }
     }
 }
@@ -58,6 +69,7 @@ impl Siege {
                 Attack::None => Vec::new(),
                 Attack::Tuples => tuples(),
                 Attack::Edges => edges(),
+                Attack::Collisions => collisions(),
             },
             next: 0,
         };
@@ -161,7 +173,7 @@ fn luck(seed: u64) -> u64 {
 }
 
 fn tuples() -> Vec<Vec<u8>> {
-    let shots = (0..65_536).map(|seed| {
+    let shots = (0..SHOTS as u64).map(|seed| {
         let [a, b, c, d, e, f, g, h] = luck(seed).to_be_bytes();
         let ports = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
         match e % 4 {
@@ -204,4 +216,37 @@ fn edges() -> Vec<Vec<u8>> {
         }
     }
     shots
+}
+
+fn collisions() -> Vec<Vec<u8>> {
+    let table = conntrack();
+    let aimed_at: HashSet<usize> = established()
+        .iter()
+        .filter_map(|(_, bytes)| match parse(bytes) {
+            Ok(Parsed::Ip(headers)) => Some(table.buckets_of(&headers.flow)),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let is_aimed = |to: Station, port| {
+        let flow = FlowKey {
+            src: POD.v4().into(),
+            dst: to.v4().into(),
+            protocol: IpProtocol::UDP,
+            src_port: port,
+            dst_port: PORTS.1,
+        };
+        let buckets = table.buckets_of(&flow);
+        buckets.iter().all(|bucket| aimed_at.contains(bucket))
+    };
+    let peers = (2..2 + PEERS).map(|node| Station {
+        node,
+        last: POD.last,
+    });
+    peers
+        .flat_map(|to| (0..=u16::MAX).map(move |port| (to, port)))
+        .filter(|&(to, port)| is_aimed(to, port))
+        .take(SHOTS)
+        .map(|(to, port)| shot(to.v4(), IpProtocol::UDP, (port, PORTS.1)))
+        .collect()
 }
