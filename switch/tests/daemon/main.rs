@@ -20,6 +20,7 @@ mod overlay;
 mod pods;
 mod policies;
 mod rig;
+mod scale;
 
 /// The Node object of another node.
 const PEER: &str = "apiVersion: v1\nkind: Node\nmetadata: {name: node-b}\nspec: {podCIDRs: \
