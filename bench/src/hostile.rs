@@ -243,10 +243,12 @@ fn collisions() -> Vec<Vec<u8>> {
         node,
         last: POD.last,
     });
-    peers
+    let shots: Vec<Vec<u8>> = peers
         .flat_map(|to| (0..=u16::MAX).map(move |port| (to, port)))
         .filter(|&(to, port)| is_aimed(to, port))
         .take(SHOTS)
         .map(|(to, port)| shot(to.v4(), IpProtocol::UDP, (port, PORTS.1)))
-        .collect()
+        .collect();
+    assert_eq!(shots.len(), SHOTS, "enough collide");
+    shots
 }
