@@ -46,8 +46,7 @@ fn attach(plan: &Plan, node: &Node, pod: &Pod, netns: &Netns) -> LabResult<()> {
             .iter()
             .map(|ip| IpNetwork::from(*ip))
             .collect(),
-        mac: None,
-        mtu: None,
+        ..Attach::default()
     };
     let attached = daemon::connect(plan, node).and_then(|mut client| client.attach(request, netns));
     attached.map(|_| ()).map_err(|error| {

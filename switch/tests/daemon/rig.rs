@@ -348,8 +348,7 @@ pub(crate) fn request(name: &str, ips: &[&str]) -> Attach {
         namespace: "default".to_owned(),
         pod: name.to_owned(),
         ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
-        mac: None,
-        mtu: None,
+        ..Attach::default()
     }
 }
 

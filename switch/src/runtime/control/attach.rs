@@ -295,6 +295,7 @@ fn answer(id: PortId, port: &Port) -> Attached {
         mtu: port.entry.mtu,
         ips: port.entry.addresses().filter_map(host).collect(),
         gateways: port.entry.addresses().map(gateway_of).collect(),
+        default_via: port.entry.addresses().map(gateway_of).collect(),
         backend: port.backend.name().to_owned(),
     }
 }

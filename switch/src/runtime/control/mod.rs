@@ -235,6 +235,9 @@ impl Control {
         let answer = match call {
             Call::Attach(request) => json(self.attach(&request, fds)),
             Call::Detach(request) => json(self.detach(&request)),
+            Call::Check(_) | Call::Gc(_) | Call::Ready => {
+                Err(Failure::new(crate::api::Code::Unavailable, "", ""))
+            }
             Call::Status => json(self.status()),
             Call::Ports => json(self.port_reports()),
             Call::Peers => json(Ok(self.peer_reports())),

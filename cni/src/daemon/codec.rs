@@ -102,12 +102,12 @@ pub fn read_frame(stream: &mut impl Read) -> Result<Option<Vec<u8>>, CodecError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Call, Code, Failure, Outcome, Reply, Request};
+    use crate::daemon::{Call, Code, Failure, Outcome, Reply, Request};
 
     #[test]
     fn layout_is_length_then_json() {
-        let bytes = encode(&Request::new(Call::Status)).unwrap();
-        assert_eq!(bytes, b"\x1d\0\0\0{\"version\":1,\"call\":\"status\"}");
+        let bytes = encode(&Request::new(Call::Ready)).unwrap();
+        assert_eq!(bytes, b"\x1c\0\0\0{\"version\":1,\"call\":\"ready\"}");
     }
 
     #[test]
@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn another_version_is_named_even_if_its_fields_are_unknown() {
-        let error = decode::<Request>(br#"{"version":2,"call":{"teleport":{}}}"#).unwrap_err();
+        let error =
+            decode::<Request<Call>>(br#"{"version":2,"call":{"teleport":{}}}"#).unwrap_err();
         assert_eq!(
             error.to_string(),
             "the other side speaks version 2 of the control messages, this one 1"
@@ -173,7 +174,7 @@ mod tests {
             b"{\"version\":1,\"call\":\"x\"}",
         ] {
             assert!(
-                matches!(decode::<Request>(bytes), Err(CodecError::Json(_))),
+                matches!(decode::<Request<Call>>(bytes), Err(CodecError::Json(_))),
                 "{bytes:?}"
             );
         }
