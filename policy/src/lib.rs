@@ -35,8 +35,8 @@ pub mod verdict;
 pub use cidr::Cidr;
 pub use cluster::{Change, Cluster};
 pub use conntrack::{
-    Config, Conntrack, EntryRef, FlowInfo, FlowState, Full, Lookup, Related, Sighting, Stats,
-    Timeouts, UdpState,
+    Config, Conntrack, EntryRef, FlowInfo, FlowState, Full, ImportCount, ImportError, Lookup,
+    Related, Sighting, Stats, Timeouts, UdpState,
 };
 pub use engine::Engine;
 pub use explain::{Explanation, Question, RuleName, explain};

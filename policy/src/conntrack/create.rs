@@ -6,23 +6,33 @@ use core::sync::atomic::fence;
 use weft_wire::Headers;
 
 use super::config::{FlowState, UdpState};
-use super::entry::{NO_HOME, Progress};
+use super::entry::{Entry, NO_HOME, Progress};
+use super::key::Key;
 use super::lookup::{Followed, follow};
 use super::packet::{Kind, Packet};
 use super::probe::{Place, Probe};
 use super::room::Charge;
 use super::window::Window;
 use super::{Conntrack, EntryRef, Full, Sighting};
-use crate::{Direction, RuleId, TcpState};
+use crate::{Direction, Moment, RuleId, TcpState};
 
 /// Attempts to claim an entry that other workers want too.
 const ATTEMPTS: usize = 8;
 
 /// A flow about to be remembered.
-pub(super) struct Arrival<'a> {
-    pub(super) packet: Packet<'a>,
+pub(super) struct Arrival {
+    /// Says who started the flow and whom it is charged to.
+    pub(super) key: Key,
     pub(super) probe: Probe,
     pub(super) owner: u16,
+    pub(super) now: Moment,
+}
+
+/// What is known of a flow when its entry is written.
+pub(super) struct Start {
+    pub(super) progress: Progress,
+    pub(super) window: Window,
+    pub(super) seen: Moment,
 }
 
 impl Conntrack {
@@ -40,10 +50,10 @@ impl Conntrack {
         rule: RuleId,
         owner: u32,
     ) -> Result<EntryRef, Full> {
-        let arrival = self.arrival(headers, at, owner).ok_or(Full)?;
+        let (packet, arrival) = self.arrival(headers, at, owner).ok_or(Full)?;
         for _ in 0..ATTEMPTS {
-            if let Some(hit) = self.find(&arrival.probe, &arrival.packet.canonical.key, at.now) {
-                let Followed { entry, reply, .. } = follow(&hit, &arrival.packet);
+            if let Some(hit) = self.find(&arrival.probe, &arrival.key, at.now) {
+                let Followed { entry, reply, .. } = follow(&hit, &packet);
                 if !reply {
                     self.renew(entry, at.side, rule, at.epoch);
                 }
@@ -58,39 +68,49 @@ impl Conntrack {
                 break;
             };
             if let Some(generation) = self.take(&chosen, charge) {
-                return Ok(self.settle(&arrival, &chosen.place, generation, rule));
+                let start = first_progress(&packet, generation);
+                return Ok(self.settle(&arrival, &chosen.place, &start, |entry| {
+                    entry.decide(at.side, generation, rule, at.epoch);
+                    entry.count(false, packet.len());
+                }));
             }
         }
         self.events.refused();
         Err(Full)
     }
 
-    fn arrival<'a>(&self, headers: &'a Headers, at: Sighting, owner: u32) -> Option<Arrival<'a>> {
+    fn arrival<'a>(
+        &self,
+        headers: &'a Headers,
+        at: Sighting,
+        owner: u32,
+    ) -> Option<(Packet<'a>, Arrival)> {
         let packet = Packet::of(headers, at)?;
         let probe = self.probe(&headers.flow);
         let owner = self.quotas.number(owner)?;
-        packet.kind.begins().then_some(Arrival {
-            packet,
+        let arrival = Arrival {
+            key: packet.canonical.started(owner),
             probe,
             owner,
-        })
+            now: at.now,
+        };
+        packet.kind.begins().then_some((packet, arrival))
     }
 
-    /// Fills and publishes a claimed entry, then makes sure it is the only one.
-    fn settle(
+    /// Fills and publishes a claimed entry, to which `more` adds what `start` leaves out,
+    /// then makes sure it is the only one.
+    pub(super) fn settle(
         &self,
-        arrival: &Arrival<'_>,
+        arrival: &Arrival,
         place: &Place<'_>,
-        generation: u32,
-        rule: RuleId,
+        start: &Start,
+        more: impl FnOnce(&Entry),
     ) -> EntryRef {
-        let Packet { canonical, at, .. } = &arrival.packet;
-        let (progress, window) = first_progress(arrival, generation);
         let entry = place.entry;
-        entry.fill(&canonical.started(arrival.owner), progress, at.now);
-        entry.set_window(&Window::from_words([0; 2], 0), &window);
-        entry.decide(at.side, generation, rule, at.epoch);
-        entry.count(false, arrival.packet.len());
+        entry.fill(&arrival.key, start.progress, start.seen);
+        entry.set_window(&Window::from_words([0; 2], 0), &start.window);
+        more(entry);
+        let generation = start.progress.generation;
         let seen = place
             .guard
             .publish(generation, arrival.probe.tag, arrival.owner);
@@ -100,7 +120,7 @@ impl Conntrack {
 
     /// Withdraws all entries of one flow but the first in scanning order, which
     /// it returns. Every inserter does this after publishing.
-    fn keep_one(&self, arrival: &Arrival<'_>, own: Place<'_>) -> EntryRef {
+    fn keep_one(&self, arrival: &Arrival, own: Place<'_>) -> EntryRef {
         fence(SeqCst);
         let mut kept = None;
         for place in arrival
@@ -123,19 +143,18 @@ impl Conntrack {
         kept.unwrap_or(own).to_ref()
     }
 
-    fn is_double(&self, arrival: &Arrival<'_>, place: &Place<'_>) -> bool {
+    fn is_double(&self, arrival: &Arrival, place: &Place<'_>) -> bool {
         place.seen.is_live_with(arrival.probe.tag)
             && place.read().is_some_and(|snapshot| {
-                snapshot.key.is_same_flow(&arrival.packet.canonical.key)
-                    && !self.is_expired(&snapshot, arrival.packet.at.now)
+                snapshot.key.is_same_flow(&arrival.key) && !self.is_expired(&snapshot, arrival.now)
             })
     }
 }
 
 /// What a flow's first packet shows.
-fn first_progress(arrival: &Arrival<'_>, generation: u32) -> (Progress, Window) {
+fn first_progress(packet: &Packet<'_>, generation: u32) -> Start {
     let empty = Window::from_words([0; 2], 0);
-    let (flow, window) = match arrival.packet.kind {
+    let (flow, window) = match packet.kind {
         Kind::Tcp(info) => {
             let window = empty.after(&info, false, true);
             (FlowState::Tcp(TcpState::Opening), window)
@@ -144,8 +163,8 @@ fn first_progress(arrival: &Arrival<'_>, generation: u32) -> (Progress, Window) 
         Kind::Sctp => (FlowState::Sctp { answered: false }, empty),
         Kind::EchoRequest | Kind::EchoReply => (FlowState::Echo { answered: false }, empty),
     };
-    let home = match arrival.packet.at.side {
-        Direction::Egress => arrival.packet.at.worker,
+    let home = match packet.at.side {
+        Direction::Egress => packet.at.worker,
         Direction::Ingress => NO_HOME,
     };
     let progress = Progress {
@@ -154,5 +173,9 @@ fn first_progress(arrival: &Arrival<'_>, generation: u32) -> (Progress, Window) 
         flow,
         known: window.known(),
     };
-    (progress, window)
+    Start {
+        progress,
+        window,
+        seen: packet.at.now,
+    }
 }

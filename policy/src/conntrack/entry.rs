@@ -180,6 +180,14 @@ impl Entry {
         octets.fetch_add(bytes, Relaxed);
     }
 
+    /// Sets the counts of a claimed entry to what [`Entry::counts`] gave of another.
+    pub(super) fn set_counts(&self, (packets, bytes): ([u64; 2], [u64; 2])) {
+        let words = self.packets.iter().chain(&self.bytes);
+        for (word, value) in words.zip(packets.into_iter().chain(bytes)) {
+            word.store(value, Relaxed);
+        }
+    }
+
     /// Packets and bytes sent by the initiator, then by the responder.
     pub(super) fn counts(&self) -> ([u64; 2], [u64; 2]) {
         let load = |word: &AtomicU64| word.load(Relaxed);

@@ -59,7 +59,7 @@ pub struct Stats {
     pub live: usize,
     /// Entries there are.
     pub capacity: usize,
-    /// Flows created.
+    /// Flows created or imported.
     pub created: u64,
     /// Flows forgotten after their timeout.
     pub expired: u64,

@@ -52,6 +52,10 @@
 //! round the table (`room.rs`). Half-open goes before closing, before one-way, before
 //! UDP with one exchange behind it, before the least recently used. Another owner's living
 //! entries are never evicted. [`Full`] is left for buckets filled by others.
+//!
+//! # Life after the process
+//! [`Conntrack::export`] and [`Conntrack::import`] hand connections to the next process,
+//! without their verdicts (`restart.rs`).
 
 mod config;
 mod create;
@@ -65,6 +69,8 @@ mod lookup;
 mod packet;
 mod probe;
 mod quota;
+mod record;
+mod restart;
 mod room;
 mod sweep;
 mod window;
@@ -77,6 +83,8 @@ use weft_wire::FlowKey;
 
 pub use config::{Config, FlowState, Timeouts, UdpState};
 pub use info::{FlowInfo, Related, Stats};
+pub use record::ImportError;
+pub use restart::ImportCount;
 
 use crate::{Direction, Epoch, Moment, RuleId};
 use entry::Entry;

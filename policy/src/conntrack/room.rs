@@ -85,7 +85,7 @@ impl Conntrack {
     }
 
     /// The entry to use, and who gives up what for it.
-    pub(super) fn choose(&self, arrival: &Arrival<'_>, charge: Charge) -> Option<Chosen<'_>> {
+    pub(super) fn choose(&self, arrival: &Arrival, charge: Charge) -> Option<Chosen<'_>> {
         if !charge.is_held {
             return self.choose_at_quota(arrival);
         }
@@ -97,7 +97,7 @@ impl Conntrack {
 
     /// In two full buckets: what has expired, or else the owner's own.
     #[cold]
-    fn choose_among_living(&self, arrival: &Arrival<'_>) -> Option<Chosen<'_>> {
+    fn choose_among_living(&self, arrival: &Arrival) -> Option<Chosen<'_>> {
         let may_go = |found: &Candidate<'_>| found.owner == arrival.owner || found.is_expired();
         let victim = self
             .living(arrival)
@@ -108,7 +108,7 @@ impl Conntrack {
 
     /// For one of the owner's own: here, or for a vacancy here and one from anywhere.
     #[cold]
-    fn choose_at_quota(&self, arrival: &Arrival<'_>) -> Option<Chosen<'_>> {
+    fn choose_at_quota(&self, arrival: &Arrival) -> Option<Chosen<'_>> {
         let is_own = |found: &Candidate<'_>| found.owner == arrival.owner;
         let near = self
             .living(arrival)
@@ -135,7 +135,7 @@ impl Conntrack {
 
     /// A free entry in the emptier of the two buckets.
     #[inline]
-    fn free(&self, arrival: &Arrival<'_>) -> Option<Place<'_>> {
+    pub(super) fn free(&self, arrival: &Arrival) -> Option<Place<'_>> {
         let [first, second] = arrival.probe.buckets.map(|bucket| {
             let mut free = self.places(bucket).filter(|place| place.seen.is_empty());
             let place = free.next();
@@ -149,8 +149,8 @@ impl Conntrack {
     }
 
     /// The flows that live where the newcomer may.
-    fn living(&self, arrival: &Arrival<'_>) -> impl Iterator<Item = Candidate<'_>> {
-        let now = arrival.packet.at.now;
+    fn living(&self, arrival: &Arrival) -> impl Iterator<Item = Candidate<'_>> {
+        let now = arrival.now;
         let buckets = arrival.probe.buckets.into_iter();
         buckets
             .flat_map(|bucket| self.places(bucket))
@@ -162,10 +162,10 @@ impl Conntrack {
     /// may live, and of what the owner's hand meets.
     fn search<'a>(
         &'a self,
-        arrival: &Arrival<'_>,
+        arrival: &Arrival,
         near: Option<Candidate<'a>>,
     ) -> Option<Candidate<'a>> {
-        let (owner, now) = (arrival.owner, arrival.packet.at.now);
+        let (owner, now) = (arrival.owner, arrival.now);
         let (first, last) = (self.quotas.hand(owner), self.buckets.len() - 1);
         let (mut least, mut weighed, mut steps) = (near, usize::from(near.is_some()), 0);
         while steps < self.reach {

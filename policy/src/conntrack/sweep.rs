@@ -77,7 +77,7 @@ impl Conntrack {
         }
     }
 
-    fn live_in(&self, bucket: usize) -> impl Iterator<Item = (Place<'_>, Snapshot)> {
+    pub(super) fn live_in(&self, bucket: usize) -> impl Iterator<Item = (Place<'_>, Snapshot)> {
         self.places(bucket)
             .filter(|place| place.seen.is_live())
             .filter_map(|place| Some((place, place.read()?)))

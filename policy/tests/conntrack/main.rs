@@ -15,6 +15,8 @@ mod packets;
 #[cfg(test)]
 mod quota;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod slots;
 #[cfg(test)]
 mod stress;
