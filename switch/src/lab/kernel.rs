@@ -13,7 +13,7 @@ use ipnetwork::IpNetwork;
 use weft_sys::ethtool::{self, Offload};
 use weft_sys::netlink::{Netlink, addr, link, neigh, route};
 use weft_sys::netns::Netns;
-use weft_sys::nft::{self, MasqueradeTable};
+use weft_sys::nft::{self, NatTable};
 
 use super::error::LabResult;
 use super::fabric::UPLINK;
@@ -174,7 +174,7 @@ fn own_cidrs(node: &Node, netlink: &mut Netlink) -> LabResult<()> {
 /// Pods reach what is beyond the cluster under their node's address, as on weft nodes.
 fn masquerade(plan: &Plan, node: &Node, netns: &Netns) -> LabResult<()> {
     let prefix = |cidr: &IpNetwork| -> nft::Prefix { (cidr.network(), cidr.prefix()) };
-    let table = MasqueradeTable {
+    let table = NatTable {
         name: TABLE.to_owned(),
         sources: node.pod_cidrs.iter().map(prefix).collect(),
         exclude_destinations: plan
@@ -183,9 +183,10 @@ fn masquerade(plan: &Plan, node: &Node, netns: &Netns) -> LabResult<()> {
             .flat_map(|n| &n.pod_cidrs)
             .map(prefix)
             .collect(),
-        exclude_interfaces: Vec::new(),
+        ..NatTable::default()
     };
-    Ok(netns.run(|| table.install())??)
+    netns.run(|| table.install())??;
+    Ok(())
 }
 
 /// The node's end of a pod's veth pair.

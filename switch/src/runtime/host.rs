@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use weft_sys::netlink::{Netlink, addr, link, neigh, route};
-use weft_sys::nft::MasqueradeTable;
+use weft_sys::nft::NatTable;
 use weft_sys::tap::TapQueue;
 use weft_sys::{SysError, sysctl};
 use weft_wire::Mac;
@@ -181,7 +181,7 @@ impl Host {
 
     /// Takes away what does not vanish with the device.
     pub(super) fn remove() -> Result<(), SysError> {
-        MasqueradeTable::delete(NFT_TABLE).map(|_| ())
+        NatTable::delete(NFT_TABLE).map(|_| ())
     }
 }
 
@@ -196,12 +196,13 @@ fn keep_router_advertisements(underlay: &str) -> Result<(), SysError> {
     }
 }
 
-fn masquerade(own: &[IpNetwork], exempt: &BTreeSet<IpNetwork>) -> MasqueradeTable {
+fn masquerade(own: &[IpNetwork], exempt: &BTreeSet<IpNetwork>) -> NatTable {
     let prefix = |cidr: &IpNetwork| (cidr.network(), cidr.prefix());
-    MasqueradeTable {
+    NatTable {
         name: NFT_TABLE.to_owned(),
         sources: own.iter().map(prefix).collect(),
         exclude_destinations: exempt.iter().map(prefix).collect(),
         exclude_interfaces: vec![HOST_INTERFACE.to_owned()],
+        ..NatTable::default()
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use weft_sys::netlink::{link, route};
-use weft_sys::nft::MasqueradeTable;
+use weft_sys::nft::NatTable;
 
 use super::PEER;
 use super::rig::{NODE_V4, Node, eventually, privileged, routes_to};
@@ -29,12 +29,12 @@ fn sigterm_leaves_nothing() {
             "fd00:10:244:2::/64"
         ]
     );
-    assert!(node.space.run(|| MasqueradeTable::exists("weft")).unwrap());
+    assert!(node.space.run(|| NatTable::exists("weft")).unwrap());
     let (status, log) = node.stop();
     assert!(status.success(), "{status}: {log:#?}");
     assert_eq!(node.space.links(), ["u0"]);
     assert_eq!(pod.space.links(), Vec::<String>::new());
-    assert!(!node.space.run(|| MasqueradeTable::exists("weft")).unwrap());
+    assert!(!node.space.run(|| NatTable::exists("weft")).unwrap());
     assert!(!node.socket().exists());
     node.start(&[]);
     node.pod("b", &["10.244.1.2"]);

@@ -79,6 +79,15 @@ impl Message {
         filled
     }
 
+    /// The same message with an acknowledgement asked for.
+    pub(crate) fn acknowledged(mut self) -> Self {
+        let flags = self.0.get(6..).and_then(<[u8]>::first_chunk);
+        let flags = flags.map_or(0, |flags| u16::from_ne_bytes(*flags));
+        let ack = u16::try_from(libc::NLM_F_ACK).unwrap_or_default();
+        self.overwrite(6, &(flags | ack).to_ne_bytes());
+        self
+    }
+
     /// The bytes to send, under sequence number `sequence`.
     pub(crate) fn finish(mut self, sequence: u32) -> Vec<u8> {
         let len = u32::try_from(self.0.len()).unwrap_or(u32::MAX);

@@ -17,6 +17,9 @@ use crate::sockopt;
 /// The kernel sends no datagram longer than 32 KiB (`NLMSG_GOODSIZE`, netlink_dump).
 const BUFFER: usize = 64 << 10;
 
+/// What fits any send buffer: the kernel's default is three times as much.
+const DEFAULT_SEND_BUFFER: usize = 64 << 10;
+
 /// The kernel answers at once; this bounds the wait should an answer ever be lost.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -151,6 +154,7 @@ impl Netlink {
             self.sequence = self.sequence.wrapping_add(1);
             datagram.extend_from_slice(&message.finish(self.sequence));
         }
+        make_room(&self.socket, datagram.len())?;
         self.socket.send(&datagram)?;
         let (mut acknowledged, mut interrupted) = (0, false);
         while acknowledged < wanted {
@@ -173,6 +177,20 @@ fn open_socket(protocol: libc::c_int) -> io::Result<Socket> {
         let _ = sockopt::set_int(socket.as_fd(), libc::SOL_NETLINK, option, 1);
     }
     Ok(socket)
+}
+
+/// A datagram longer than the send buffer is refused; system-wide limits do not apply to this one.
+fn make_room(socket: &Socket, len: usize) -> io::Result<()> {
+    if len < DEFAULT_SEND_BUFFER {
+        return Ok(());
+    }
+    let wanted = libc::c_int::try_from(len).unwrap_or(libc::c_int::MAX);
+    sockopt::set_int(
+        socket.as_fd(),
+        libc::SOL_SOCKET,
+        libc::SO_SNDBUFFORCE,
+        wanted,
+    )
 }
 
 /// Sorts the messages of one datagram; those of an earlier, given-up dialogue are skipped.

@@ -4,11 +4,15 @@
 #[cfg(test)]
 mod datagrams;
 #[cfg(test)]
+mod forwards;
+#[cfg(test)]
 mod links;
 #[cfg(test)]
 mod masquerade;
 #[cfg(test)]
 mod names;
+#[cfg(test)]
+mod network;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
