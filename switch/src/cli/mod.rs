@@ -5,6 +5,7 @@
 //! Answers go to stdout, messages to stderr. Decides nothing about packets.
 
 mod ask;
+mod cni;
 mod daemon;
 mod man;
 mod output;
@@ -64,6 +65,8 @@ enum Command {
     Drops(ask::Drops),
     /// Judge manifests: what they allow, why, and what is wrong with them; no daemon, no root
     Policy(policy::PolicyCommand),
+    /// Have the container runtime of this node use weft, or no longer
+    Cni(cni::CniCommand),
     /// Run a cluster on this machine: nodes and pods as network namespaces
     Lab(crate::lab::cli::LabCommand),
     /// Print the versions of this command and of the daemon, if one answers
@@ -108,6 +111,7 @@ impl Command {
             Self::Flows(command) => command.run(),
             Self::Drops(command) => command.run(),
             Self::Policy(command) => command.run(),
+            Self::Cni(command) => command.run(),
             Self::Lab(command) => command.run(),
             Self::Version(command) => command.run(),
             Self::Completion { shell } => {
