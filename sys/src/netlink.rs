@@ -10,6 +10,7 @@ mod message;
 pub mod neigh;
 pub mod route;
 mod socket;
+mod tun;
 mod vxlan;
 
 use std::net::IpAddr;

@@ -6,16 +6,15 @@
 //! See Documentation/networking/tuntap.rst.
 
 mod control;
+mod open;
 mod plain;
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::error::{Context, Result, SysError};
-use crate::ifreq::InterfaceRequest;
-use control::{
-    IFF_ATTACH_QUEUE, IFF_DETACH_QUEUE, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR,
-};
+use control::{IFF_ATTACH_QUEUE, IFF_DETACH_QUEUE, IFF_NO_PI, IFF_PERSIST, IFF_TAP, IFF_VNET_HDR};
+pub use open::open;
 
 /// Bytes of the header before every frame of a queue with [`TapQueue::has_vnet`]:
 /// `struct virtio_net_hdr_mrg_rxbuf` (virtio 1.2, 5.1.6).
@@ -31,7 +30,9 @@ pub struct TapConfig {
     pub queues: usize,
     /// Whether every frame carries a [`VNET_HEADER`].
     pub vnet: bool,
-    /// Whether the device outlives its queues.
+    /// Whether the device is made to outlive its queues as soon as all are open. `false` leaves an
+    /// existing device as it is in this and makes a new one that goes with its last queue;
+    /// [`TapQueue::set_persist`] changes it later.
     pub persist: bool,
     /// Whether to use the plain backend: one queue, no vnet header, every kernel.
     pub plain: bool,
@@ -98,76 +99,6 @@ pub struct TapQueue {
     fd: OwnedFd,
     name: String,
     vnet_header: usize,
-}
-
-/// Opens the TAP device `name` in the calling thread's namespace, creating it where needed; without
-/// a name the kernel chooses one. Returns as many queues as asked for.
-///
-/// # Errors
-/// [`TapError`]; [`SysError::is_busy`] inside it if the device is open elsewhere.
-pub fn open(name: Option<&str>, config: TapConfig) -> Result<Vec<TapQueue>, TapError> {
-    let name = name.unwrap_or_default();
-    InterfaceRequest::new(name)?;
-    let fits = match config.plain {
-        true => config.queues == 1 && !config.vnet,
-        false => (1..=MAX_QUEUES).contains(&config.queues),
-    };
-    if !fits {
-        let why = format!("1 to {MAX_QUEUES} queues; the plain backend has one, without vnet");
-        return Err(SysError::invalid(format!("create TAP {name}"), why).into());
-    }
-    if config.plain {
-        return Ok(vec![plain::open(name, config.persist)?]);
-    }
-    let mut queues = Vec::with_capacity(config.queues);
-    let mut device = name.to_owned();
-    for _ in 0..config.queues {
-        let queue = open_queue(&device, config)?;
-        device.clone_from(&queue.name);
-        queues.push(queue);
-    }
-    Ok(queues)
-}
-
-fn open_queue(name: &str, config: TapConfig) -> Result<TapQueue, TapError> {
-    let what = || format!("create TAP {name}");
-    let fd = control::open_clone_device()?;
-    let offered = control::features(fd.as_fd()).context(what)?;
-    let unsupported = || SysError::new(what(), io::Error::from_raw_os_error(libc::EOPNOTSUPP));
-    if offered & IFF_MULTI_QUEUE == 0 {
-        return Err(TapError::NoMultiQueue(unsupported()));
-    }
-    if config.vnet && offered & IFF_VNET_HDR == 0 {
-        return Err(TapError::NoVnetHeader(unsupported()));
-    }
-    let vnet = if config.vnet { IFF_VNET_HDR } else { 0 };
-    let wanted = IFF_TAP | IFF_NO_PI | IFF_MULTI_QUEUE | vnet;
-    if let Err(error) = control::attach(fd.as_fd(), name, wanted) {
-        let error = SysError::new(what(), error);
-        return Err(match error.errno() {
-            // The kernel says EINVAL when the device of that name is single-queue or not a TAP.
-            Some(libc::EINVAL) => TapError::NoMultiQueue(
-                error.with_hint("an interface of that name exists and is not a multi-queue TAP"),
-            ),
-            _ => TapError::Other(error),
-        });
-    }
-    let queue = TapQueue::from_fd(fd)?;
-    if config.vnet != queue.has_vnet() {
-        // A later queue takes the format of the first one whatever it asks for.
-        let error = unsupported().with_hint("its open queues have another frame format");
-        return Err(TapError::NoVnetHeader(error));
-    }
-    if config.vnet && queue.vnet_header != VNET_HEADER {
-        control::set_vnet_header(queue.as_fd(), VNET_HEADER)
-            .context(what)
-            .map_err(TapError::NoVnetHeader)?;
-    }
-    let queue = TapQueue::from_fd(queue.fd)?;
-    // Offloads belong to the device and outlive a former owner's queues: begin with none.
-    control::set_offload(queue.as_fd(), 0).context(what)?;
-    control::set_persist(queue.as_fd(), config.persist).context(what)?;
-    Ok(queue)
 }
 
 impl TapQueue {
@@ -266,6 +197,16 @@ impl TapQueue {
     /// EBADFD when the device has been deleted.
     pub fn set_persist(&self, on: bool) -> Result<()> {
         control::set_persist(self.as_fd(), on).context(|| format!("keep TAP {}", self.name))
+    }
+
+    /// Whether the device outlives its queues.
+    ///
+    /// # Errors
+    /// EBADFD when the device has been deleted.
+    pub fn is_persistent(&self) -> Result<bool> {
+        let (_, flags) = control::attached(self.as_fd())
+            .context(|| format!("look up whether TAP {} is kept", self.name))?;
+        Ok(flags & IFF_PERSIST != 0)
     }
 
     /// The namespace the device is in (Linux 5.2).

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+pub use super::tun::Tun;
 pub use super::vxlan::Vxlan;
 use super::{Attributes, Message, Netlink};
 use crate::error::{Result, SysError};
@@ -49,6 +50,8 @@ pub struct Link {
     pub kind: Option<String>,
     /// Its tunnel parameters, if it is VXLAN.
     pub vxlan: Option<Vxlan>,
+    /// Its mode, if it is a TUN or TAP device.
+    pub tun: Option<Tun>,
 }
 
 /// What to change about an interface; what is `None` stays.
@@ -315,9 +318,11 @@ fn parse(payload: &[u8]) -> Option<Link> {
     let attributes = Attributes::after(payload, FIXED);
     let info = attributes.inside(IFLA_LINKINFO);
     let kind = info.str(IFLA_INFO_KIND);
-    let vxlan = match kind.as_deref() {
-        Some("vxlan") => Vxlan::decode(info.inside(IFLA_INFO_DATA)),
-        _ => None,
+    let data = info.inside(IFLA_INFO_DATA);
+    let (vxlan, tun) = match kind.as_deref() {
+        Some("vxlan") => (Vxlan::decode(data), None),
+        Some("tun") => (None, Tun::decode(data)),
+        _ => (None, None),
     };
     Some(Link {
         index,
@@ -331,6 +336,7 @@ fn parse(payload: &[u8]) -> Option<Link> {
         master: attributes.u32(IFLA_MASTER),
         kind,
         vxlan,
+        tun,
     })
 }
 

@@ -23,6 +23,7 @@ pub(super) const IFF_TAP: u16 = 0x0002;
 pub(super) const IFF_ATTACH_QUEUE: u16 = 0x0200;
 pub(super) const IFF_DETACH_QUEUE: u16 = 0x0400;
 pub(super) const IFF_MULTI_QUEUE: u16 = 0x0100;
+pub(super) const IFF_PERSIST: u16 = 0x0800;
 pub(super) const IFF_NO_PI: u16 = 0x1000;
 pub(super) const IFF_VNET_HDR: u16 = 0x4000;
 

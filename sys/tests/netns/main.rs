@@ -14,6 +14,8 @@ mod names;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
+mod reopen;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tap;
