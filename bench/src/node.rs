@@ -61,6 +61,7 @@ fn entry(station: Station, kind: PortKind) -> PortEntry {
         mtu: MTU,
         policy: PolicySetId::UNSELECTED,
         pod: None,
+        limits: None,
     }
 }
 

@@ -137,6 +137,7 @@ impl Station {
             mtu: self.mtu,
             policy: PolicySetId::UNSELECTED,
             pod: None,
+            limits: None,
         }
     }
 }

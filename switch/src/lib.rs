@@ -17,7 +17,7 @@
 //!  6 the source address is the port's                 spoof.rs           SpoofedIpv4, SpoofedIpv6, SpoofedHost, Martian
 //!  7 answer what is asked of the gateway              gateway.rs         Hairpin, or GatewayService, …
 //!  8 a destination that can be routed to              rogue.rs           Multicast, LinkLocal, Martian
-//!  9 conntrack remembers, or policy decides           admit.rs           DeniedEgress, TableFull
+//!  9 conntrack remembers, or policy decides           admit.rs, meter.rs DeniedEgress, TableFull, RateLimited
 //! 10 where does the destination live?                 forward.rs         NoRoute, NoSuchPod + ICMP
 //! 11 one hop less to live                             forward.rs         TtlExpired + ICMP
 //! 12 a port of this node: go on at 10 below; a peer:
@@ -38,7 +38,7 @@
 //!  8 congestion marks from outside come in            tunnel.rs          EcnMismatch
 //!  9 one hop less to live                             forward.rs         TtlExpired + ICMP
 //! 10 the receiver's port is open                      tables.rs          NoRoute
-//! 11 conntrack remembers, or policy decides           admit.rs           DeniedIngress, TableFull
+//! 11 conntrack remembers, or policy decides           admit.rs, meter.rs DeniedIngress, TableFull, RateLimited
 //! 12 fit the port, or be cut to fit                   fragment.rs        TooBig + ICMP, NoBuffer
 //! 13 from the gateway's MAC to the receiver's         forward.rs         ToPod
 //!    write to the receiver's TAP queue                sys/tap            syscall; PodQueueFull

@@ -305,12 +305,13 @@ fn the_window_moves_on() {
 
 #[test]
 fn silence_goes_on_counting() {
-    for (answered, secs) in [(false, 30), (true, 180)] {
+    for (conversation, secs) in [(false, 30), (true, 180)] {
         let old = table();
         let (a, b) = ((host(CLIENT), 1), (host(SERVER), 2));
         send(&old, &udp(a, b), egress());
-        if answered {
+        if conversation {
             send(&old, &udp(b, a), ingress());
+            send(&old, &udp(a, b), egress());
         }
         let last = NOW + Span::from_secs(secs - 10);
         for (after, lives) in [(9, true), (10, false)] {

@@ -37,6 +37,7 @@ fn host() -> PortEntry {
         mtu: 1450,
         policy: PolicySetId::UNSELECTED,
         pod: None,
+        limits: None,
     }
 }
 

@@ -186,6 +186,9 @@ drop_reasons! {
     TableFull "table_full" Both Path
         "The places where the new connection could be kept are full of other pods' living ones."
         "Look at `weft flows`: many pods at their quotas at once, or a table too small.";
+    RateLimited "rate_limited" Both Path
+        "More than the bandwidth limit of the pod lets pass."
+        "Expected where a limit is set; raise it if the pod needs more (`kubernetes.io/egress-bandwidth`, `ingress-bandwidth`).";
     FragmentWithoutFirst "fragment_without_first" Both Path
         "A later fragment of a packet whose first fragment did not pass here before it."
         "The first fragment was denied, lost or overtaken; a sender that keeps to the MTU needs none.";

@@ -43,8 +43,9 @@ impl Turn<'_> {
         }
         // 8  A destination that can be routed to.
         rogue::check_destination(&packet)?;
-        // 9  Conntrack remembers, or policy decides.
+        // 9  Conntrack remembers, or policy decides; the port's bandwidth lasts.
         self.admit(Direction::Egress, (from, port), frame.as_slice(), &packet)?;
+        self.stay_within(Direction::Egress, port, frame.len())?;
         // 10 Where does the destination live?
         let hop = forward::next_hop_out(tables, port, &packet.flow)?;
         // 11 One hop less to live.

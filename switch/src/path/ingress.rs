@@ -58,8 +58,9 @@ impl Turn<'_> {
     ) -> Result<Exit, Refusal> {
         // 10 The receiver is there.
         let port = self.tables.port(to).ok_or(DropReason::NoRoute)?;
-        // 11 Conntrack remembers, or policy decides.
+        // 11 Conntrack remembers, or policy decides; the port's bandwidth lasts.
         let queue = self.admit(Direction::Ingress, (to, port), frame.as_slice(), packet)?;
+        self.stay_within(Direction::Ingress, port, frame.len())?;
         // 12 It fits the port, or is cut to fit.
         fragment::fit(frame, packet, port.mtu, self.out)?;
         // 13 From the gateway to the receiver.

@@ -23,6 +23,7 @@ mod icmp;
 mod ingress;
 mod limiter;
 mod martian;
+mod meter;
 mod neighbor;
 mod offload;
 mod ports;
@@ -48,6 +49,7 @@ pub use drop::{Decider, DropReason, Road};
 pub use example::{Example, Examples, Origin};
 pub use fate::{Fate, Out, ToPeer, ToPod};
 pub use forward::{Forward, Location};
+pub use meter::{Limits, Meter};
 pub use ports::{MAX_PORTS, PodName, PortEntry, PortId, PortKind};
 pub use table_error::TableError;
 pub use tables::{GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, Node, Peer, PeerId, Tables};
@@ -88,6 +90,8 @@ pub struct Path {
     examples: Examples,
     denials: Denials,
     limiter: Limiter,
+    /// Whether frames count against the bandwidth of their ports.
+    metered: bool,
 }
 
 /// A datagram's envelope: what the underlay says of it.
@@ -127,7 +131,15 @@ impl Path {
             examples: Examples::default(),
             denials: Denials::default(),
             limiter: Limiter::new(),
+            metered: true,
         }
+    }
+
+    /// For a packet that is only asked about: it uses up nobody's bandwidth.
+    #[must_use]
+    pub(super) fn unmetered(mut self) -> Self {
+        self.metered = false;
+        self
     }
 
     /// Begins a turn; frames are then fed to the turn's doors. Costs nothing.

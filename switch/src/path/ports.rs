@@ -11,6 +11,8 @@ use std::sync::Arc;
 use weft_policy::PolicySetId;
 use weft_wire::Mac;
 
+use super::meter::Limits;
+
 /// How many ports a node can have, the host port included.
 pub const MAX_PORTS: usize = 4096;
 
@@ -93,6 +95,8 @@ pub struct PortEntry {
     pub policy: PolicySetId,
     /// The pod's name; `None` for the host port.
     pub pod: Option<Arc<PodName>>,
+    /// Its bandwidth, if that is limited; what was used of it is shared by all copies.
+    pub limits: Option<Arc<Limits>>,
 }
 
 impl PortEntry {

@@ -105,6 +105,7 @@ impl Plan {
             mtu,
             policy: PolicySetId::UNSELECTED,
             pod: (!host).then(|| Arc::new(pod)),
+            limits: None,
         }
     }
 

@@ -13,6 +13,7 @@
 )]
 #![expect(clippy::too_many_lines, reason = "tables of cases")]
 
+mod bandwidth;
 mod cluster;
 mod deliveries;
 mod drops;
@@ -23,6 +24,7 @@ mod oracle;
 mod pieces;
 mod policies;
 mod related;
+mod restart;
 mod sweeps;
 mod traces;
 mod world;

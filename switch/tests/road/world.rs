@@ -110,6 +110,7 @@ impl Station {
             mtu: self.mtu,
             policy: PolicySetId::UNSELECTED,
             pod: None,
+            limits: None,
         }
     }
 }

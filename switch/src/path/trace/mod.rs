@@ -2,8 +2,8 @@
 //!
 //! Makes the described packet, sends it through a [`Path`] of its own with the live tables,
 //! and throws away what leaves. The fate is the road's; the steps up to it are told from the
-//! tables (`told.rs`). The connection table is an empty one: the answer is about the first
-//! packet of a flow. Allocates; never called for a frame.
+//! tables (`told.rs`). The connection table is an empty one, and no bandwidth is used up: the
+//! answer is about the first packet of a flow. Allocates; never called for a frame.
 
 mod packet;
 mod steps;
@@ -165,7 +165,7 @@ fn road(tables: &Tables, query: &Query, packet: &[u8]) -> Fate {
         lanes: ONE_LANE,
         seed: 0,
     };
-    let mut path = Path::new(config, Arc::new(conntrack));
+    let mut path = Path::new(config, Arc::new(conntrack)).unmetered();
     let mut out = Out::new(Pool::new(2, 2048));
     let mut frame = Frame::with_capacity(2048);
     let fits = frame.copy_from(packet);

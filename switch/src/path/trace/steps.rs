@@ -150,9 +150,11 @@ const fn at(reason: DropReason) -> &'static [Step] {
         R::Multicast => &[Destination, Local],
         R::DeniedEgress => &[Egress],
         R::DeniedIngress => &[Ingress],
-        R::TableFull | R::FragmentWithoutFirst | R::FragmentOverlap | R::FragmentTableFull => {
-            &[Egress, Ingress]
-        }
+        R::TableFull
+        | R::RateLimited
+        | R::FragmentWithoutFirst
+        | R::FragmentOverlap
+        | R::FragmentTableFull => &[Egress, Ingress],
         R::NoRoute => &[Route, Receiver],
         R::NoSuchPod => &[Route, Local],
         R::Transit => &[Local],

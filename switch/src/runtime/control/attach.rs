@@ -77,6 +77,7 @@ fn entry(kind: PortKind, interface: &Interface, pod: Option<PodName>) -> PortEnt
         mtu: interface.mtu,
         policy: PolicySetId::UNSELECTED,
         pod: pod.map(Arc::new),
+        limits: None,
     }
 }
 

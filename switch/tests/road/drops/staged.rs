@@ -4,6 +4,7 @@ use weft_policy::Direction::{Egress, Ingress};
 use weft_switch::path::{PortId, TablesBuilder};
 
 use super::*;
+use crate::bandwidth;
 use crate::cluster::{only, under};
 
 /// The last frame's fate of each.
@@ -25,7 +26,17 @@ pub(super) fn staged() -> Vec<(R, Fate)> {
             world.pod_sends(POD, &later).fate
         }),
         (R::FragmentTableFull, flood()),
+        (R::RateLimited, over_the_rate()),
     ]
+}
+
+/// A pod says two things at once, and may say one.
+fn over_the_rate() -> Fate {
+    let limits = bandwidth::limits(Some(0), None);
+    let mut world = bandwidth::limited([(POD, limits)]);
+    let frame = v4(REMOTE.v4()).udp(1, 2, b"");
+    world.pod_sends(POD, &frame);
+    world.pod_sends(POD, &frame).fate
 }
 
 /// Every pod of a crowded node begins datagrams that never end, until there is no room for
