@@ -1,10 +1,13 @@
 //! Which network namespace does a call act in, and how do namespaces come and go?
 //!
 //! Owns named namespaces (a bind mount under `/run/netns`, as `ip netns` makes them, so that
-//! `ip netns exec` finds them) and entering one for a closure or a child process. The calling
+//! `ip netns exec` finds them), finding those of others, and entering one for a closure or a child
+//! process. The calling
 //! thread never changes its own namespace. See network_namespaces(7), ip-netns(8).
 
 #![expect(unsafe_code, reason = "unshare(2) and pre_exec have no safe form")]
+
+mod search;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -23,6 +26,7 @@ use rustix::mount::{
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 use crate::error::{Context, Result, SysError};
+pub use search::{find, live};
 
 /// Where named namespaces are mounted.
 pub const NETNS_DIR: &str = "/run/netns";
@@ -105,9 +109,18 @@ impl Netns {
         Self::open("/proc/thread-self/ns/net")
     }
 
-    /// A namespace that somebody else opened. Whether `fd` is one shows when it is entered.
+    /// A namespace that somebody else opened. Whether `fd` is one shows when it is entered;
+    /// [`Self::is_netns`] tells before.
     pub fn from_fd(fd: OwnedFd) -> Self {
         Self { fd }
+    }
+
+    /// Whether `fd` is a network namespace: not another kind of namespace, nor any other file.
+    ///
+    /// # Errors
+    /// If the file cannot be looked at.
+    pub fn is_netns(fd: BorrowedFd<'_>) -> Result<bool> {
+        search::is_netns(fd).context(|| "look at a network namespace".to_owned())
     }
 
     /// Another handle of the same namespace.

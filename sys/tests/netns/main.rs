@@ -16,6 +16,8 @@ mod network;
 #[cfg(test)]
 mod reopen;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tap;
