@@ -26,5 +26,6 @@ pub mod sysctl;
 pub mod tap;
 pub mod udp;
 pub mod unixsock;
+pub mod uptime;
 
 pub use error::{Result, SysError};
