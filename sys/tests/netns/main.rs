@@ -20,4 +20,6 @@ mod search;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tap;
