@@ -54,6 +54,7 @@ pub mod api;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod ipam;
 pub mod lab;
 pub mod manifests;
 pub mod path;
