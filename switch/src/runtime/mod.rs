@@ -15,6 +15,7 @@ mod clock;
 mod control;
 pub mod daemon;
 mod host;
+pub mod journal;
 mod mailbox;
 mod metrics;
 mod ports;
