@@ -267,3 +267,35 @@ fn waiting_holds_back_only_the_list() {
     node.run("install", &wait).ok();
     assert!(node.list().is_file());
 }
+
+#[test]
+fn a_file_is_on_the_disk_before_it_has_its_name() {
+    let Some(strace) = common::tool("strace", "the order of writing", "it sees fsync(2)") else {
+        return;
+    };
+    let node = Node::new();
+    let log = node.path("calls");
+    let weft = node.command("install", &[]);
+    let mut traced = command_of(strace);
+    traced.args(["-f", "-y", "-e", "trace=fsync,rename", "-o"]);
+    traced
+        .arg(&log)
+        .arg(weft.get_program())
+        .args(weft.get_args());
+    command::run(&mut traced, LIMIT).ok();
+    let text = fs::read_to_string(&log).unwrap();
+    let mut calls = text.lines().filter(|line| line.contains(" = 0"));
+    for (name, folder) in [("weft-cni", "bin"), ("loopback", "bin"), (LIST, "net.d")] {
+        for part in [
+            ["fsync(", &format!("/{folder}/.{name}.tmp>)")],
+            ["rename(\"", &format!("/{folder}/{name}\")")],
+            ["fsync(", &format!("/{folder}>)")],
+        ] {
+            let call = calls.next().unwrap_or_default();
+            assert!(
+                part.iter().all(|part| call.contains(part)),
+                "{part:?}: {text}"
+            );
+        }
+    }
+}

@@ -13,6 +13,7 @@
 #[path = "../common/mod.rs"]
 #[expect(dead_code, reason = "each test file uses its part")]
 mod common;
+mod examples;
 mod install;
 mod refusals;
 mod rig;

@@ -56,6 +56,7 @@ pub(super) struct Install {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Report {
     dry_run: bool,
     items: Vec<Item>,

@@ -95,7 +95,7 @@ pub(super) fn network(life: &Life) -> [Item; 2] {
     let state = match Device::look() {
         Ok(Device::Held) => return both("kept", "a process holds the interface: stop it first"),
         Ok(state) => state,
-        Err(error) => return both("failed", &error.to_string()),
+        Err(error) => return both("failed", &format!("cannot {error}")),
     };
     let table_gone = MasqueradeTable::delete(TABLE);
     let device_gone = match state {
@@ -115,7 +115,7 @@ fn outcome(item: &'static str, path: &Path, gone: Result<bool, SysError>) -> Ite
     match gone {
         Ok(true) => Item::new(item, path, "removed", ""),
         Ok(false) => Item::new(item, path, "absent", ""),
-        Err(error) => Item::new(item, path, "failed", &error.to_string()),
+        Err(error) => Item::new(item, path, "failed", &format!("cannot {error}")),
     }
 }
 
