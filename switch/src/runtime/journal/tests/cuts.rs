@@ -47,7 +47,7 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Clone, Debug, PartialEq)]
 enum Known {
     /// Its commit was acknowledged, and nobody has asked to release it since.
-    Attached(Attachment),
+    Attached(Box<Attachment>),
     /// Its release was acknowledged as synced, or it never was.
     Gone,
     /// Either, since something failed or was not synced.
@@ -139,7 +139,8 @@ impl Daemon {
         }
         let commit = Record::Commit(identity.clone());
         if self.write(commit, Durability::Synced).is_ok() {
-            self.known.insert(identity, Known::Attached(attachment));
+            self.known
+                .insert(identity, Known::Attached(Box::new(attachment)));
         }
     }
 
@@ -177,7 +178,7 @@ impl Daemon {
         for (identity, known) in &mut self.known {
             if *known == Known::Unknown {
                 *known = match self.ledger.get(identity) {
-                    Some(holding) => Known::Attached(holding.attachment.clone()),
+                    Some(holding) => Known::Attached(Box::new(holding.attachment.clone())),
                     None => Known::Gone,
                 };
             }
@@ -193,7 +194,7 @@ impl Daemon {
                 match known {
                     Known::Attached(attachment) => {
                         let found = found.expect("an acknowledged attachment is lost");
-                        assert_eq!((&found.attachment, found.committed), (attachment, true));
+                        assert_eq!((&found.attachment, found.committed), (&**attachment, true));
                     }
                     Known::Gone => assert_eq!(found, None, "a released attachment is back"),
                     Known::Unknown => {}
