@@ -15,6 +15,7 @@ pub mod conntrack;
 pub mod differential;
 pub mod doors;
 pub mod headers;
+pub mod journal;
 pub mod node;
 mod oracle;
 pub mod policy;
@@ -28,11 +29,12 @@ use std::{env, fs};
 pub type Harness = fn(&[u8]);
 
 /// Every target by the name of its file in `fuzz_targets/`.
-pub const TARGETS: [(&str, Harness); 9] = [
+pub const TARGETS: [(&str, Harness); 10] = [
     ("conntrack", conntrack::run),
     ("differential", differential::run),
     ("doors", doors::sequence),
     ("headers", headers::run),
+    ("journal", journal::run),
     ("manifests", policy::reader::run),
     ("pod_door", doors::pod_door),
     ("policy", policy::run),

@@ -25,6 +25,7 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("differential", frames()),
         ("doors", scenarios()),
         ("headers", frames()),
+        ("journal", journals()),
         ("manifests", manifests()),
         ("pod_door", behind(0x01, frames())),
         ("policy", clusters()),
@@ -55,6 +56,21 @@ fn scenarios() -> Vec<Seed> {
         ("choices-1", choices(1)),
         ("choices-2", choices(2)),
         ("choices-3", choices(3)),
+    ]
+}
+
+/// A whole journal, one that a power cut left, one that is damaged and one of another version.
+fn journals() -> Vec<Seed> {
+    let whole = crate::journal::example();
+    let mut torn = whole.clone();
+    torn.extend(&whole[whole.len() / 2..whole.len() - 9]);
+    let mut damaged = whole.clone();
+    damaged[60] ^= 0x20;
+    vec![
+        ("whole", whole),
+        ("torn", torn),
+        ("damaged", damaged),
+        ("other-version", b"weft attachments, version 9\n".to_vec()),
     ]
 }
 
