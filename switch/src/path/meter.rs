@@ -66,8 +66,21 @@ impl Meter {
     /// Whether a frame of so many bytes, Ethernet header included, may pass now; if so it is
     /// charged. A clock that stands still or steps back gives no credit.
     pub fn admit(&self, now: Moment, frame_bytes: usize) -> bool {
-        let now = now.as_nanos().saturating_mul(TICKS_PER_NANO);
         let cost = self.cost(frame_bytes);
+        self.charge(now, cost, |old, new| {
+            self.full_at.compare_exchange(old, new, Relaxed, Relaxed)
+        })
+    }
+
+    /// Charges a frame if there is room for it; `exchange` replaces the word.
+    #[inline]
+    fn charge(
+        &self,
+        now: Moment,
+        cost: u64,
+        exchange: impl Fn(u64, u64) -> Result<u64, u64>,
+    ) -> bool {
+        let now = now.as_nanos().saturating_mul(TICKS_PER_NANO);
         let mut full_at = self.full_at.load(Relaxed);
         for _ in 0..ATTEMPTS {
             let is_full = full_at <= now;
@@ -76,11 +89,7 @@ impl Meter {
             if !is_full && !fits {
                 return false;
             }
-            let next = next.unwrap_or(u64::MAX);
-            match self
-                .full_at
-                .compare_exchange_weak(full_at, next, Relaxed, Relaxed)
-            {
+            match exchange(full_at, next.unwrap_or(u64::MAX)) {
                 Ok(_) => return true,
                 Err(current) => full_at = current,
             }
@@ -136,6 +145,8 @@ impl Turn<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     const START: Moment = Moment::from_secs(1_000);
@@ -246,6 +257,34 @@ mod tests {
         assert_eq!(passing(&meter, START, 100, 1_000), 0);
         assert_eq!(passing(&meter, Moment::ZERO, 100, 1_000), 0);
         assert_eq!(passing(&meter, after(100 * KILO), 100, 1_000), 1);
+    }
+
+    /// Another worker is quicker every time: the frame passes and is paid for.
+    #[test]
+    fn a_frame_that_loses_every_race_is_charged() {
+        let meter = meter(8_000 * KILO, 8 * 1_000);
+        assert!(meter.admit(START, 100));
+        let brought_up = meter.full_at.load(Relaxed);
+        let tries = Cell::new(0);
+        let lose = |_, _| {
+            tries.set(tries.get() + 1);
+            Err(brought_up)
+        };
+        assert!(meter.charge(START, meter.cost(400), lose));
+        assert_eq!(tries.get(), ATTEMPTS);
+        assert_eq!(passing(&meter, START, 100, 1_000), 5);
+    }
+
+    #[test]
+    fn a_lost_race_may_leave_no_room() {
+        let meter = meter(8_000 * KILO, 8 * 1_000);
+        let tries = Cell::new(0);
+        let lose = |old: u64, _| {
+            tries.set(tries.get() + 1);
+            Err(old.max(START.as_nanos() * TICKS_PER_NANO) + meter.cost(600))
+        };
+        assert!(!meter.charge(START, meter.cost(500), lose));
+        assert_eq!(tries.get(), 1);
     }
 
     #[test]

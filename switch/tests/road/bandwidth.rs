@@ -18,6 +18,7 @@ const OVER: Fate = Fate::Drop(R::RateLimited);
 /// A byte a microsecond.
 const RATE: NonZeroU64 = NonZeroU64::new(8_000_000).expect("not zero");
 /// Bytes of a test frame.
+const BYTES: usize = 1_000;
 const FRAME: u64 = 1_000;
 const FRAME_TIME: Span = Span::from_millis(1);
 
@@ -59,13 +60,13 @@ fn datagram(from: Station, to: Station, v6: bool) -> Vec<u8> {
     let frame = if v6 {
         ethernet()
             .ipv6(from.v6(), to.v6())
-            .udp(1, 2, &[0; FRAME as usize - 62])
+            .udp(1, 2, &[0; BYTES - 62])
     } else {
         ethernet()
             .ipv4(from.v4(), to.v4())
-            .udp(1, 2, &[0; FRAME as usize - 42])
+            .udp(1, 2, &[0; BYTES - 42])
     };
-    assert_eq!(frame.len() as u64, FRAME);
+    assert_eq!(frame.len(), BYTES);
     frame
 }
 
@@ -270,7 +271,7 @@ const WORKERS: u64 = 2;
 
 /// What racing workers together get of frames asked for at these moments.
 fn raced(meter: &Meter, moments: impl Iterator<Item = Moment> + Clone + Send) -> u64 {
-    let start = Barrier::new(WORKERS as usize);
+    let start = Barrier::new(2);
     let start = &start;
     thread::scope(|scope| {
         let workers: Vec<_> = (0..WORKERS)
@@ -278,8 +279,8 @@ fn raced(meter: &Meter, moments: impl Iterator<Item = Moment> + Clone + Send) ->
                 let moments = moments.clone();
                 scope.spawn(move || {
                     start.wait();
-                    let admitted = moments.filter(|now| meter.admit(*now, FRAME as usize));
-                    admitted.count() as u64
+                    let admitted = moments.filter(|now| meter.admit(*now, BYTES));
+                    u64::try_from(admitted.count()).expect("a count")
                 })
             })
             .collect();
@@ -310,10 +311,11 @@ fn racing_workers_share_burst_and_rate() {
 fn padding_is_not_counted() {
     let mut world = limited([(POD, limits(Some(1), None))]);
     let said = frame(POD, REMOTE, Family::V4, &Said::Udp(4000, 53));
+    assert_eq!(said.len(), 46);
     let mut padded = said.clone();
     padded.resize(1_400, 0);
     assert_ne!(world.pod_sends(POD, &padded).fate, OVER);
-    world.pass(Span::from_micros(said.len() as u64 - 1));
+    world.pass(Span::from_micros(45));
     assert_eq!(say(&mut world, POD, REMOTE), OVER);
     world.pass(Span::from_micros(1));
     assert_ne!(say(&mut world, POD, REMOTE), OVER);
