@@ -12,6 +12,8 @@ use crate::error::{Context, Result, SysError};
 const NET_ADMIN: u32 = 12;
 /// CAP_NET_RAW: packet sockets.
 const NET_RAW: u32 = 13;
+/// CAP_SYS_PTRACE: looking at all processes.
+const SYS_PTRACE: u32 = 19;
 /// CAP_SYS_ADMIN: entering and mounting namespaces.
 const SYS_ADMIN: u32 = 21;
 
@@ -22,6 +24,8 @@ pub struct Capabilities {
     pub net_admin: bool,
     /// Whether packet sockets may be opened.
     pub net_raw: bool,
+    /// Whether every process of this user namespace may be looked at.
+    pub sys_ptrace: bool,
     /// Whether namespaces may be made and entered.
     pub sys_admin: bool,
 }
@@ -46,6 +50,7 @@ impl Capabilities {
         Some(Self {
             net_admin: has(NET_ADMIN),
             net_raw: has(NET_RAW),
+            sys_ptrace: has(SYS_PTRACE),
             sys_admin: has(SYS_ADMIN),
         })
     }

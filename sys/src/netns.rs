@@ -26,7 +26,7 @@ use rustix::mount::{
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 use crate::error::{Context, Result, SysError};
-pub use search::{find, live};
+pub use search::{find, held, live};
 
 /// Where named namespaces are mounted.
 pub const NETNS_DIR: &str = "/run/netns";

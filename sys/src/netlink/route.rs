@@ -50,6 +50,16 @@ pub enum Hop {
     Unreachable,
 }
 
+impl Hop {
+    /// The interface the packets leave by, if one is known.
+    pub const fn index(self) -> Option<u32> {
+        match self {
+            Self::Link { index } | Self::Via { index, .. } if index != 0 => Some(index),
+            _ => None,
+        }
+    }
+}
+
 /// A route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {

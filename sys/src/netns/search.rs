@@ -2,8 +2,8 @@
 //!
 //! Owns walking over the names of namespaces (files in [`NETNS_DIR`], bind mounts of nsfs
 //! anywhere) and over the tasks of all processes. Nothing but a namespace is ever opened: files
-//! are identified first. It sees the caller's mount and process namespace, not descriptors: a
-//! namespace that only descriptors or devices keep is one that nobody uses.
+//! are identified first. It sees the caller's mount and process namespace. A namespace that only
+//! this process's descriptors or devices keep is one that nobody uses.
 
 #![expect(unsafe_code, reason = "NS_GET_NSTYPE has no safe form")]
 
@@ -17,6 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{NETNS_DIR, Netns, NetnsId};
+use crate::caps::Capabilities;
 use crate::error::{Context, Result, SysError};
 
 /// `NSFS_MAGIC`.
@@ -40,8 +41,8 @@ pub(super) fn is_netns(fd: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
-/// A handle of the namespace `id`, if it has a name or a process: looked for at `hint`, then among
-/// the names, then in all processes.
+/// A handle of the namespace `id`, if anybody uses it: looked for at `hint`, then among the names,
+/// in all processes, and among the descriptors of other processes.
 ///
 /// # Errors
 /// If it was not found and not every place could be looked at, so that it may exist all the same.
@@ -89,6 +90,22 @@ pub fn live() -> Result<BTreeSet<NetnsId>> {
     Ok(live)
 }
 
+/// Which of these namespaces another process holds a descriptor of, though none may be in them.
+///
+/// Looks at every descriptor of every process: for the few that [`live`] did not name.
+///
+/// # Errors
+/// If a process cannot be looked at.
+pub fn held(ids: &BTreeSet<NetnsId>) -> Result<BTreeSet<NetnsId>> {
+    let mut held = BTreeSet::new();
+    descriptors(|path| {
+        let id = identify(path).ok().flatten();
+        held.extend(id.filter(|id| ids.contains(id)));
+        held.len() == ids.len()
+    })?;
+    Ok(held)
+}
+
 /// Adds the namespace at `path`; stops at the first failure.
 fn look(path: &Path, live: &mut BTreeSet<NetnsId>, failure: &mut Option<SysError>) -> bool {
     match identify(path) {
@@ -108,7 +125,10 @@ fn places(mut visit: impl FnMut(&Path) -> bool) -> Result<()> {
             return Ok(());
         }
     }
-    tasks(visit).map(|_| ())
+    if tasks(&mut visit)? {
+        return Ok(());
+    }
+    descriptors(visit).map(|_| ())
 }
 
 /// Calls `visit` with every file in [`NETNS_DIR`], until it returns true.
@@ -135,6 +155,25 @@ fn tasks(mut visit: impl FnMut(&Path) -> bool) -> Result<bool> {
         Some(error) => Err(error),
         None => Ok(stopped),
     }
+}
+
+/// Calls `visit` with every descriptor of a network namespace that another process has open, until
+/// it returns true. A process that may not be looked at has none.
+fn descriptors(mut visit: impl FnMut(&Path) -> bool) -> Result<bool> {
+    let own = format!("/proc/{}", std::process::id());
+    visit_entries(Path::new("/proc"), |process| {
+        if !is_number(process) || process == Path::new(&own) {
+            return false;
+        }
+        let of_netns = |descriptor: &Path| {
+            let target = fs::read_link(descriptor).unwrap_or_default();
+            target.as_os_str().as_encoded_bytes().starts_with(b"net:[")
+        };
+        visit_entries(&process.join("fd"), |descriptor| {
+            of_netns(descriptor) && visit(descriptor)
+        })
+        .unwrap_or(false)
+    })
 }
 
 /// Calls `visit` with every entry of a directory, until it returns true. Nothing is there if the
@@ -189,20 +228,14 @@ fn identify(path: &Path) -> Result<Option<NetnsId>> {
         Err(error) => error,
     };
     let error = SysError::new(format!("identify {}", path.display()), error);
-    match error.is_permission() {
-        true if is_beside_us(path) => Netns::open("/proc/self/ns/net")?.id().map(Some),
-        true => Err(error.with_hint("seeing all processes needs root, or CAP_SYS_PTRACE")),
-        false => Err(error),
+    if !error.is_permission() {
+        return Err(error);
     }
-}
-
-/// Whether the thread whose `ns/net` is at `path` is in this process's namespace, for threads
-/// that may not be asked, such as those of a more privileged process. A file of `/proc/net` is
-/// another one, with another inode, in every namespace.
-fn is_beside_us(path: &Path) -> bool {
-    let inode = |task: &Path| Some(fs::metadata(task.join("net/dev")).ok()?.ino());
-    let theirs = path.parent().and_then(Path::parent).and_then(inode);
-    theirs.is_some() && theirs == inode(Path::new("/proc/self"))
+    if Capabilities::current()?.sys_ptrace {
+        // A process of a user namespace around this one: it has more privilege than a container.
+        return Ok(None);
+    }
+    Err(error.with_hint("seeing all processes needs root, or CAP_SYS_PTRACE"))
 }
 
 /// Opens what is at `path` if it is the namespace `id`.
