@@ -10,7 +10,8 @@
 //! calls, one after the other. File descriptors (the pod's network namespace in `attach` and
 //! `check`) travel as `SCM_RIGHTS` beside the first byte of the message.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -143,6 +144,32 @@ pub struct PortMapping {
     /// The one address of the node that serves the port; absent: every one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_ip: Option<IpAddr>,
+}
+
+impl PortMapping {
+    /// Whether one packet could be meant for both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let addresses = match (self.host_ip, other.host_ip) {
+            (Some(one), Some(two)) => one == two || one.is_unspecified() || two.is_unspecified(),
+            _ => true,
+        };
+        addresses && self.protocol == other.protocol && self.host_port == other.host_port
+    }
+}
+
+impl fmt::Display for PortMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = match self.protocol {
+            PortProtocol::Tcp => "tcp",
+            PortProtocol::Udp => "udp",
+            PortProtocol::Sctp => "sctp",
+        };
+        match self.host_ip {
+            Some(ip) => write!(f, "{}/{protocol}", SocketAddr::new(ip, self.host_port)),
+            None => write!(f, "{}/{protocol}", self.host_port),
+        }
+    }
 }
 
 /// The protocols of [`PortMapping`].

@@ -8,7 +8,6 @@
 
 mod args;
 mod call;
-pub mod conflist;
 pub mod daemon;
 mod deadline;
 mod environment;

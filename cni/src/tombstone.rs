@@ -27,7 +27,7 @@ use crate::call::{check_container_id, check_ifname};
 use crate::daemon::Identity;
 
 /// The folder inside the state directory.
-const FOLDER: &str = "deleted";
+pub const FOLDER: &str = "deleted";
 
 /// Between container id and interface in a file's name.
 const BETWEEN: char = ':';

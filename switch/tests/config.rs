@@ -183,6 +183,14 @@ const CASES: &[(&str, &str)] = &[
         "weft.toml:4: cluster.path: \"cluster.d\" is not an absolute path; write one, such as \"/etc/weft/cluster.d\"",
     ),
     (
+        "[node]\nCIDRS\n[ipam]\nreserved=[\"10.9.9.9\"]",
+        "weft.toml:4: ipam.reserved: \"10.9.9.9\" is not an address of node.pod_cidrs; write addresses of the node's ranges, such as [\"10.244.1.5\"]",
+    ),
+    (
+        "[node]\nCIDRS\n[ipam]\ncool_down_seconds=-1",
+        "weft.toml:4: ipam.cool_down_seconds: -1 is out of range; write 0 to 86400",
+    ),
+    (
         "[node]\nCIDRS\n[paths]\nsocket=\"x\"",
         "weft.toml:4: paths.socket: \"x\" is not an absolute path; write one, such as \"/run/weft/weft.sock\"",
     ),

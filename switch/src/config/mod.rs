@@ -5,9 +5,11 @@
 //! field and what to write instead. Never looks at the host: an absent `node.address` stays absent
 //! until the daemon starts.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
@@ -20,10 +22,12 @@ use reader::Reader;
 pub const DEFAULT_VNI: u32 = 1;
 /// The UDP port of the Linux kernel's VXLAN device, which flannel keeps (IANA's is 4789).
 pub const DEFAULT_VXLAN_PORT: u16 = 8472;
+/// How long a pod's address rests before another pod gets it, in seconds.
+pub const DEFAULT_COOL_DOWN: u32 = 60;
 /// Where manifests are read from.
 pub const DEFAULT_MANIFESTS: &str = "/etc/weft/cluster.d";
 /// What survives the daemon.
-pub const DEFAULT_STATE: &str = "/var/lib/weft";
+pub const DEFAULT_STATE: &str = weft_cni::daemon::DEFAULT_STATE;
 /// Where metrics and health are served.
 pub const DEFAULT_METRICS: &str = "127.0.0.1:9568";
 /// Where the configuration is read from.
@@ -37,6 +41,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("node", &["name", "address", "pod_cidrs", "workers", "mtu"]),
     ("vxlan", &["vni", "port"]),
     ("cluster", &["source", "path"]),
+    ("ipam", &["reserved", "cool_down_seconds"]),
     ("paths", &["socket", "state"]),
     ("metrics", &["listen"]),
 ];
@@ -48,11 +53,13 @@ pub struct Config {
     pub node: NodeConfig,
     /// The overlay.
     pub vxlan: VxlanConfig,
+    /// Who gets which address.
+    pub ipam: IpamConfig,
     /// Directory of manifests, the one source of desired state so far.
     pub manifests: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
-    /// Directory of what survives the daemon; nothing does so far.
+    /// Directory of what survives the daemon: which pods have which addresses.
     pub state: PathBuf,
     /// Where metrics and health are served; `None` turns them off.
     pub metrics: Option<SocketAddr>,
@@ -80,6 +87,15 @@ pub struct VxlanConfig {
     pub vni: u32,
     /// UDP port of every node.
     pub port: u16,
+}
+
+/// `[ipam]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IpamConfig {
+    /// Addresses of the pod ranges that no pod gets.
+    pub reserved: BTreeSet<IpAddr>,
+    /// How long an address rests after its pod is gone.
+    pub cool_down: Duration,
 }
 
 /// What the host would answer for keys the file leaves out.
@@ -185,6 +201,7 @@ impl Config {
         let mut reader = Reader::new(text, SECTIONS);
         let node = rules::node(&mut reader, host);
         let vxlan = rules::vxlan(&mut reader);
+        let ipam = rules::ipam(&mut reader, &node.pod_cidrs);
         let manifests = rules::cluster(&mut reader);
         let socket = rules::path(&mut reader, "paths.socket", crate::api::DEFAULT_SOCKET);
         let state = rules::path(&mut reader, "paths.state", DEFAULT_STATE);
@@ -193,6 +210,7 @@ impl Config {
             return Ok(Self {
                 node,
                 vxlan,
+                ipam,
                 manifests,
                 socket,
                 state,

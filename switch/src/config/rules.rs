@@ -3,16 +3,21 @@
 //! One function per section; each notes what is wrong with its line and goes on, so that all
 //! mistakes of a file show at once. What it returns beside a mistake is never used.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 
 use super::reader::{Placed, Reader};
 use super::{
-    DEFAULT_MANIFESTS, DEFAULT_METRICS, DEFAULT_VNI, DEFAULT_VXLAN_PORT, HostDefaults, MAX_WORKERS,
-    MIN_MTU, NodeConfig, VxlanConfig,
+    DEFAULT_COOL_DOWN, DEFAULT_MANIFESTS, DEFAULT_METRICS, DEFAULT_VNI, DEFAULT_VXLAN_PORT,
+    HostDefaults, IpamConfig, MAX_WORKERS, MIN_MTU, NodeConfig, VxlanConfig,
 };
+
+/// A day: an address that rests longer is better reserved.
+const MAX_COOL_DOWN: u32 = 86_400;
 
 pub(super) fn node(reader: &mut Reader<'_>, host: &HostDefaults) -> NodeConfig {
     let name = node_name(reader, host);
@@ -192,6 +197,34 @@ pub(super) fn vxlan(reader: &mut Reader<'_>) -> VxlanConfig {
         port: port
             .and_then(|n| u16::try_from(n).ok())
             .unwrap_or(DEFAULT_VXLAN_PORT),
+    }
+}
+
+pub(super) fn ipam(reader: &mut Reader<'_>, ranges: &[IpNetwork]) -> IpamConfig {
+    const FIELD: &str = "ipam.reserved";
+    let mut reserved = BTreeSet::new();
+    for text in reader
+        .strings(FIELD)
+        .map_or_else(Vec::new, |list| list.value)
+    {
+        let address: Option<IpAddr> = text.value.parse().ok();
+        match address.filter(|address| ranges.iter().any(|range| range.contains(*address))) {
+            Some(address) => {
+                reserved.insert(address);
+            }
+            None => {
+                let what = format!("\"{}\" is not an address of node.pod_cidrs", text.value);
+                let next = "write addresses of the node's ranges, such as [\"10.244.1.5\"]";
+                reader.mistake(text.line, FIELD, what, next);
+            }
+        }
+    }
+    let most = i64::from(MAX_COOL_DOWN);
+    let seconds = number(reader, "ipam.cool_down_seconds", 0..=most, "");
+    let seconds = seconds.and_then(|n| u32::try_from(n).ok());
+    IpamConfig {
+        reserved,
+        cool_down: Duration::from_secs(seconds.unwrap_or(DEFAULT_COOL_DOWN).into()),
     }
 }
 

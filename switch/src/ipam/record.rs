@@ -1,5 +1,6 @@
 //! What has to be remembered of an attachment, and what may happen to it?
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,16 @@ pub struct Attachment {
     /// Limits of its traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<Bandwidth>,
+}
+
+impl fmt::Display for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pod.is_empty() {
+            write!(f, "container {}", self.identity.container_id)
+        } else {
+            write!(f, "pod {}/{}", self.namespace, self.pod)
+        }
+    }
 }
 
 /// A moment in the life of a host, whatever its clock on the wall says.

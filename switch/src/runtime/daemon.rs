@@ -14,15 +14,18 @@ use crossbeam_channel::{Sender, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use weft_encap::{Lanes, Vni};
-use weft_policy::Conntrack;
+use weft_policy::{Conntrack, Moment};
 use weft_sys::unixsock::Listener;
 use weft_sys::{SysError, caps};
 
+use super::attachments::Attachments;
 use super::clock::Clock;
 use super::control::{Command, Control, ControlParts, host_port};
 use super::host::Host;
 use super::mailbox::WorkerHandle;
+use super::memory::Memory;
 use super::queue::PortQueues;
+use super::reaper::Reaper;
 use super::server::Server;
 use super::source::{ManifestSource, SourceHandle};
 use super::underlay::{self, LANES, UnderlayFacts, UnderlaySockets};
@@ -38,6 +41,9 @@ const FRAME_MARGIN: usize = 256;
 /// The least a frame buffer holds, in bytes.
 const LEAST_FRAME: usize = 2048;
 
+/// When a daemon's time begins. The silence of connections that it takes over lies before.
+const BEGINNING: Moment = Moment::from_secs(30 * 86_400);
+
 /// What was asked of the host before anything was changed.
 struct Prepared {
     facts: NodeFacts,
@@ -46,6 +52,7 @@ struct Prepared {
     listener: Listener,
     metrics: Option<TcpListener>,
     signals: Signals,
+    attachments: Attachments,
 }
 
 /// Runs a daemon until a signal ends it.
@@ -61,8 +68,9 @@ pub fn run(config: &Config, backend: Backend) -> Result<(), StartError> {
         listener,
         metrics,
         signals,
+        attachments,
     } = prepared;
-    let clock = Clock::start();
+    let clock = Clock::start_at(BEGINNING);
     let (commands, inbox) = unbounded();
     let (source, source_handle) = ManifestSource::new(&config.manifests, commands.clone())
         .map_err(|error| cannot("watch the manifests", &error))?;
@@ -76,14 +84,9 @@ pub fn run(config: &Config, backend: Backend) -> Result<(), StartError> {
         conntrack: Arc::clone(&conntrack),
     };
     let (handles, threads) = crew.start(config, &underlay, sockets, &commands)?;
-    let local = LocalNode {
-        name: facts.name.clone(),
-        vtep: facts.vtep,
-        pod_cidrs: config.node.pod_cidrs.clone(),
-    };
     let mut control = Control::new(ControlParts {
         host_port: host_port(&facts, &host, PortQueues::new(queues, 0)),
-        cluster: ClusterState::new(local),
+        cluster: ClusterState::new(local_node(config, &facts)),
         seed: random(),
         source: format!("manifests in {}", config.manifests.display()),
         source_handle: source_handle.clone(),
@@ -94,6 +97,9 @@ pub fn run(config: &Config, backend: Backend) -> Result<(), StartError> {
         workers: handles,
         conntrack,
         host,
+        attachments,
+        memory: Memory::open(&config.socket),
+        reaper: Reaper::start().map_err(|error| cannot("start the reaper", &error))?,
     });
     let doors = Doors {
         listener,
@@ -185,6 +191,7 @@ impl Prepared {
             listener,
             metrics,
             signals,
+            attachments: Attachments::open(config)?,
         })
     }
 }
@@ -230,6 +237,14 @@ fn node_facts(config: &Config, underlay: &UnderlayFacts) -> Result<NodeFacts, St
         pod_mtu: underlay.pod_mtu.get(),
         cidrs: cidrs.collect::<Result<_, _>>().map_err(|_| wrong())?,
     })
+}
+
+fn local_node(config: &Config, facts: &NodeFacts) -> LocalNode {
+    LocalNode {
+        name: facts.name.clone(),
+        vtep: facts.vtep,
+        pod_cidrs: config.node.pod_cidrs.clone(),
+    }
 }
 
 /// A seed nobody outside can know.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use weft_sys::netlink::{Netlink, addr, link, neigh, route};
-use weft_sys::nft::NatTable;
+use weft_sys::nft::{Fingerprint, HostPort, NatTable};
 use weft_sys::tap::TapQueue;
 use weft_sys::{SysError, sysctl};
 use weft_wire::Mac;
@@ -22,9 +22,9 @@ use crate::config::NodeConfig;
 use crate::path::GATEWAY_MAC;
 
 /// Name of the node's port.
-pub(super) const HOST_INTERFACE: &str = "weft0";
+pub(crate) const HOST_INTERFACE: &str = "weft0";
 /// Name of the nftables table, of family inet.
-const NFT_TABLE: &str = "weft";
+pub(crate) const NFT_TABLE: &str = "weft";
 
 /// The node's port and what belongs to it.
 #[derive(Debug)]
@@ -37,8 +37,15 @@ pub(super) struct Host {
     own: Vec<IpNetwork>,
     /// Destinations routed through the port so far.
     routed: BTreeSet<IpNetwork>,
-    /// What is exempt from masquerading; `None` before the first time.
-    exempt: Option<BTreeSet<IpNetwork>>,
+    /// The nftables table in force; `None` before the first time.
+    rules: Option<Rules>,
+}
+
+/// The node's nftables table, and how it looked when it was installed.
+#[derive(Debug)]
+struct Rules {
+    table: NatTable,
+    fingerprint: Fingerprint,
 }
 
 impl Host {
@@ -75,7 +82,7 @@ impl Host {
             backend,
             own: own.to_vec(),
             routed: BTreeSet::new(),
-            exempt: None,
+            rules: None,
         };
         keep_router_advertisements(&underlay.interface)?;
         host.tune()?;
@@ -129,21 +136,46 @@ impl Host {
             neigh::ensure(&mut netlink, &gateway)?;
         }
         self.up = true;
-        self.follow(&[])
+        self.follow(&[], Vec::new())
     }
 
-    /// Once raised: routes to the node's own podCIDRs and to those of `peers`, and to nothing else; exempts
-    /// them all from masquerading.
-    pub(super) fn follow(&mut self, peers: &[IpNetwork]) -> Result<(), SysError> {
+    /// Once raised: routes to the node's own podCIDRs and to those of `peers`, and to nothing else;
+    /// exempts them all from masquerading; leads `forwards` to their pods.
+    pub(super) fn follow(
+        &mut self,
+        peers: &[IpNetwork],
+        forwards: Vec<HostPort>,
+    ) -> Result<(), SysError> {
         if !self.up {
             return Ok(());
         }
         let wanted: BTreeSet<IpNetwork> = self.own.iter().chain(peers).copied().collect();
-        if self.routed == wanted && self.exempt.as_ref() == Some(&wanted) {
+        if self.routed != wanted {
+            self.reroute(&wanted)?;
+        }
+        let table = nat(&self.own, &wanted, forwards);
+        if self
+            .rules
+            .as_ref()
+            .is_some_and(|rules| rules.table == table)
+        {
             return Ok(());
         }
+        if !table.forwards.is_empty() && self.own.iter().any(IpNetwork::is_ipv4) {
+            // The node's own 127.0.0.1 leads to host ports too.
+            sysctl::ensure(
+                &format!("net/ipv4/conf/{HOST_INTERFACE}/route_localnet"),
+                "1",
+            )?;
+        }
+        let fingerprint = table.install()?;
+        self.rules = Some(Rules { table, fingerprint });
+        Ok(())
+    }
+
+    fn reroute(&mut self, wanted: &BTreeSet<IpNetwork>) -> Result<(), SysError> {
         let mut netlink = Netlink::open()?;
-        for gone in self.routed.difference(&wanted) {
+        for gone in self.routed.difference(wanted) {
             if let Some(route) = self.route(gone) {
                 route::delete(&mut netlink, &route)?;
             }
@@ -153,12 +185,21 @@ impl Host {
                 route::ensure(&mut netlink, &route)?;
             }
         }
-        self.routed.clone_from(&wanted);
-        if self.exempt.as_ref() != Some(&wanted) {
-            masquerade(&self.own, &wanted).install()?;
-            self.exempt = Some(wanted);
-        }
+        self.routed.clone_from(wanted);
         Ok(())
+    }
+
+    /// Whether the nftables table is as it was installed; if not, the next [`Self::follow`]
+    /// installs it anew.
+    pub(super) fn guard_rules(&mut self) -> Result<bool, SysError> {
+        let Some(rules) = &self.rules else {
+            return Ok(true);
+        };
+        let intact = NatTable::fingerprint(NFT_TABLE)?.as_ref() == Some(&rules.fingerprint);
+        if !intact {
+            self.rules = None;
+        }
+        Ok(intact)
     }
 
     /// The route to a podCIDR, sent from the node's own address of the family; none where the
@@ -196,13 +237,15 @@ fn keep_router_advertisements(underlay: &str) -> Result<(), SysError> {
     }
 }
 
-fn masquerade(own: &[IpNetwork], exempt: &BTreeSet<IpNetwork>) -> NatTable {
+/// The node's table: pods leave the cluster under its address, its ports lead to pods.
+fn nat(own: &[IpNetwork], exempt: &BTreeSet<IpNetwork>, forwards: Vec<HostPort>) -> NatTable {
     let prefix = |cidr: &IpNetwork| (cidr.network(), cidr.prefix());
     NatTable {
         name: NFT_TABLE.to_owned(),
         sources: own.iter().map(prefix).collect(),
         exclude_destinations: exempt.iter().map(prefix).collect(),
         exclude_interfaces: vec![HOST_INTERFACE.to_owned()],
-        ..NatTable::default()
+        forwards,
+        pod_interface: Some(HOST_INTERFACE.to_owned()),
     }
 }

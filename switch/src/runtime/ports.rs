@@ -34,7 +34,7 @@ pub(super) struct Device {
     pub(super) backend: Backend,
 }
 
-/// Opens the device in `netns` and sets everything that needs no link.
+/// Makes the device in `netns` and sets everything that needs no link.
 pub(super) fn prepare(
     netns: Netns,
     interface: &Interface,
@@ -49,6 +49,33 @@ pub(super) fn prepare(
             error.with_hint("the pod has an interface of that name, made by another plugin")
         );
     }
+    configure(netns, netlink, interface, (backend, workers))
+}
+
+/// Takes over the device that an earlier daemon left in `netns`; makes it anew where it is gone.
+pub(super) fn reopen(
+    netns: Netns,
+    interface: &Interface,
+    backend: Backend,
+    workers: usize,
+) -> Result<Device, SysError> {
+    let mut netlink = Netlink::open_in(&netns)?;
+    let left = link::get(&mut netlink, &interface.name)?;
+    if left.is_none() {
+        tracing::warn!(
+            interface = interface.name,
+            "the pod's interface is made anew"
+        );
+    }
+    configure(netns, netlink, interface, (backend, workers))
+}
+
+fn configure(
+    netns: Netns,
+    mut netlink: Netlink,
+    interface: &Interface,
+    (backend, workers): (Backend, usize),
+) -> Result<Device, SysError> {
     let (queues, backend) = netns.run(|| open(&interface.name, backend, workers))??;
     let index = link::index_of(&mut netlink, &interface.name)?;
     let mac = Some(interface.mac.octets());
@@ -112,14 +139,17 @@ pub(super) fn ignore_missing(result: Result<bool, SysError>) -> Result<(), SysEr
     }
 }
 
-/// Raises the device and gives it addresses, the route to the gateway and its neighbour entry.
-pub(super) fn bring_up(device: &Device, interface: &Interface) -> Result<(), SysError> {
+/// Raises the device and gives it addresses, the route to the gateway and its neighbour entry, and
+/// the default route of each family that has none yet; answers the gateways of those it gave.
+pub(super) fn bring_up(device: &Device, interface: &Interface) -> Result<Vec<IpAddr>, SysError> {
     let mut netlink = Netlink::open_in(&device.netns)?;
     let index = device.index;
     if let Some(loopback) = link::get(&mut netlink, "lo")?.filter(|loopback| !loopback.up) {
         link::set_up(&mut netlink, loopback.index)?;
     }
     link::set_up(&mut netlink, index)?;
+    let defaults = route::list_default(&mut netlink)?;
+    let mut given = Vec::new();
     for address in &interface.addresses {
         addr::ensure(
             &mut netlink,
@@ -141,9 +171,15 @@ pub(super) fn bring_up(device: &Device, interface: &Interface) -> Result<(), Sys
             &route::Route::new(gateway, host_bits(gateway), to_gateway),
         )?;
         let default = route::Route::default_via(gateway, index, true);
-        route::ensure(&mut netlink, &default)?;
+        let another = |held: &route::Route| {
+            held.destination.is_ipv4() == address.is_ipv4() && held.hop.index() != Some(index)
+        };
+        if !defaults.iter().any(another) {
+            route::ensure(&mut netlink, &default)?;
+            given.push(gateway);
+        }
     }
-    Ok(())
+    Ok(given)
 }
 
 /// The gateway of an address's family.

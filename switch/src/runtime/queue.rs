@@ -5,6 +5,7 @@
 
 use std::io::{self, ErrorKind};
 
+use weft_sys::SysError;
 use weft_sys::tap::TapQueue;
 use weft_wire::{Frame, VnetHeader};
 
@@ -40,6 +41,13 @@ impl PortQueues {
     /// How many queues there are.
     pub(super) const fn len(&self) -> usize {
         self.queues.len()
+    }
+
+    /// Sets whether the device outlives its queues.
+    pub(super) fn keep(&self, on: bool) -> Result<(), SysError> {
+        self.queues
+            .first()
+            .map_or(Ok(()), |queue| queue.set_persist(on))
     }
 
     /// The queue `worker` reads, if it reads this port.

@@ -168,7 +168,7 @@ fn ask(control: &Sender<Command>, request: Request, fds: Vec<OwnedFd>) -> CallRe
     };
     control
         .send(Command::Call {
-            call: request.call,
+            call: Box::new(request.call),
             fds,
             reply,
         })

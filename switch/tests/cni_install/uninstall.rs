@@ -7,7 +7,7 @@ use std::thread;
 
 use weft_sys::netlink::{Netlink, link};
 use weft_sys::netns::Netns;
-use weft_sys::nft::MasqueradeTable;
+use weft_sys::nft::NatTable;
 use weft_sys::tap::{self, TapConfig};
 
 use crate::common::command::{self, Outcome as Ended};
@@ -39,12 +39,13 @@ fn items(outcomes: [&str; 6]) -> Vec<(String, String)> {
     pairs(&ITEMS.into_iter().zip(outcomes).collect::<Vec<_>>())
 }
 
-fn table(name: &str) -> MasqueradeTable {
-    MasqueradeTable {
+fn table(name: &str) -> NatTable {
+    NatTable {
         name: name.to_owned(),
         sources: vec![([10, 244, 0, 0].into(), 24)],
         exclude_destinations: Vec::new(),
         exclude_interfaces: vec!["weft0".to_owned()],
+        ..NatTable::default()
     }
 }
 
@@ -93,9 +94,7 @@ fn uninstalling_removes_all_that_is_wefts_and_nothing_else() {
     assert_eq!(gone(&node, &netns, &["--purge"]), absent);
     absent[5].1 = "absent".to_owned();
     assert_eq!(gone(&node, &netns, &["--purge"]), absent);
-    let other = netns
-        .run(|| MasqueradeTable::exists("other").unwrap())
-        .unwrap();
+    let other = netns.run(|| NatTable::exists("other").unwrap()).unwrap();
     assert!(other, "another's table stays");
     let bridge = vec![node.program("bridge")];
     let left: Vec<PathBuf> = node.files().into_iter().map(|(path, ..)| path).collect();

@@ -28,7 +28,7 @@ fn only_root_and_only_our_messages() {
     assert!(answer(&framed("{\"version\":1,\"call\":\"dance\"}")).contains("bad_message"));
     assert!(answer(&u32::MAX.to_le_bytes()).contains("at most 1048576"));
     let attach = r#"{"version":1,"call":{"attach":{"container_id":"a","ifname":"eth0"}}}"#;
-    assert!(answer(&framed(attach)).contains("needs one file descriptor"));
+    assert!(answer(&framed(attach)).contains("one file descriptor is needed"));
     assert!(answer(b"abc").is_empty());
     assert!(node.status().unwrap().healthy);
 

@@ -12,6 +12,7 @@
 )]
 
 mod busy;
+mod containerd;
 mod doors;
 mod first_instant;
 mod life;
@@ -19,6 +20,7 @@ mod live_change;
 mod overlay;
 mod pods;
 mod policies;
+mod restart;
 mod rig;
 mod scale;
 

@@ -105,10 +105,6 @@ fn what_cannot_be_attached_leaves_nothing() {
             &["10.244.1.4", "10.244.1.5"],
             "10.244.1.5 is a second address of its family; give at most one of each family",
         ),
-        (
-            &[],
-            "the pod has no address; give ips, or write status.podIP into the pod's manifest",
-        ),
     ];
     let space = Space::new();
     for (ips, expected) in cases {
@@ -142,8 +138,8 @@ fn what_cannot_be_attached_leaves_nothing() {
 }
 
 #[test]
-fn a_pod_that_vanishes_closes_its_port() {
-    if !privileged("a_pod_that_vanishes_closes_its_port") {
+fn a_deleted_interface_is_made_anew() {
+    if !privileged("a_deleted_interface_is_made_anew") {
         return;
     }
     let mut node = Node::new();
@@ -153,7 +149,20 @@ fn a_pod_that_vanishes_closes_its_port() {
     eventually("the port is closed", || {
         (node.status().ok()?.pods == 0).then_some(())
     });
-    assert!(node.attach("b", &["10.244.1.2"], &pod.space).is_ok());
+    let error = node.check("a", &pod).unwrap_err();
+    assert!(error.to_string().contains("is not attached"), "{error}");
+    let taken = node.attach("b", &["10.244.1.2"], &Space::new());
+    assert!(
+        taken
+            .unwrap_err()
+            .to_string()
+            .contains("taken by pod default/a"),
+        "its address stays its own"
+    );
+    node.collect(&["a"]);
+    assert_eq!(pod.space.links(), ["eth0"]);
+    assert!(node.space.pings("10.244.1.2"));
+    node.check("a", &pod).unwrap();
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -12,10 +13,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use socket2::{Domain, Protocol, Socket, Type};
 use tempfile::TempDir;
-use weft_switch::api::{Attach, Attached, Client, ClientError, Detach, Status};
+use weft_switch::api::{
+    Attach, Attached, Check, Checked, Client, ClientError, Detach, Gc, Identity, Status,
+};
 use weft_sys::caps;
 use weft_sys::netlink::{Netlink, addr, link, route};
-use weft_sys::netns::Netns;
+use weft_sys::netns::{Netns, NetnsId};
 use weft_sys::process::{ProcessId, Signal};
 use weft_wire::checksum::Sum;
 
@@ -305,6 +308,15 @@ impl Node {
         );
     }
 
+    /// Whether the daemon has a descriptor of this namespace, or of a device in it.
+    pub(crate) fn holds(&self, netns: NetnsId) -> bool {
+        let pid = self.daemon.as_ref().unwrap().child.id();
+        let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        links
+            .into_iter()
+            .any(|entry| fs::metadata(entry.path()).is_ok_and(|found| found.ino() == netns.inode))
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.socket()).unwrap()
     }
@@ -329,6 +341,31 @@ impl Node {
         self.client().attach(request(name, ips), &space.0)
     }
 
+    /// Whether the pod is as it was attached.
+    pub(crate) fn check(&self, name: &str, pod: &Pod) -> Result<Checked, ClientError> {
+        let Identity {
+            container_id,
+            ifname,
+        } = identity(name);
+        let check = Check {
+            container_id,
+            ifname,
+            ips: pod.attached.ips.clone(),
+            mac: Some(pod.attached.mac.clone()),
+            mtu: Some(pod.attached.mtu),
+        };
+        self.client().check(check, &pod.space.0)
+    }
+
+    /// Collects garbage: of the pods, only `valid` may stay. Answers how many were released.
+    pub(crate) fn collect(&self, valid: &[&str]) -> usize {
+        let gc = Gc {
+            network: String::new(),
+            valid: valid.iter().map(|name| identity(name)).collect(),
+        };
+        self.client().gc(gc).unwrap().released.len()
+    }
+
     pub(crate) fn detach(&self, name: &str) -> bool {
         let (container_id, ifname) = (format!("container-{name}"), "eth0".to_owned());
         self.client()
@@ -338,6 +375,14 @@ impl Node {
             })
             .unwrap()
             .existed
+    }
+}
+
+/// What tells the attachment of the pod `name` from others.
+pub(crate) fn identity(name: &str) -> Identity {
+    Identity {
+        container_id: format!("container-{name}"),
+        ifname: "eth0".to_owned(),
     }
 }
 

@@ -9,20 +9,15 @@ use std::path::Path;
 
 use weft_sys::SysError;
 use weft_sys::netlink::{Netlink, link};
-use weft_sys::nft::MasqueradeTable;
+use weft_sys::nft::NatTable;
+
+use weft_cni::tombstone::FOLDER;
 
 use super::Item;
 use super::error::{SetupError, is_silent};
 use crate::api::{Client, ClientError};
-
-/// The node's interface on the pod network.
-const INTERFACE: &str = "weft0";
-/// The table that masquerades pods.
-const TABLE: &str = "weft";
-/// What the daemon knows of attachments.
-const JOURNAL: &str = "attachments.journal";
-/// What the plugin deleted while no daemon answered.
-const TOMBSTONES: &str = "deleted";
+use crate::runtime::journal::JOURNAL;
+use crate::runtime::{HOST_INTERFACE, NFT_TABLE};
 
 const STOP: &str = "a daemon uses it: stop it (systemctl stop weft) and uninstall again";
 
@@ -81,8 +76,8 @@ impl Life {
 
 /// Removes the nftables table and the interface, unless somebody uses them.
 pub(super) fn network(life: &Life) -> [Item; 2] {
-    let table = Path::new(TABLE);
-    let device = Path::new(INTERFACE);
+    let table = Path::new(NFT_TABLE);
+    let device = Path::new(HOST_INTERFACE);
     let both = |outcome, note: &str| {
         [
             Item::new("nftables table", table, outcome, note),
@@ -97,10 +92,10 @@ pub(super) fn network(life: &Life) -> [Item; 2] {
         Ok(state) => state,
         Err(error) => return both("failed", &format!("cannot {error}")),
     };
-    let table_gone = MasqueradeTable::delete(TABLE);
+    let table_gone = NatTable::delete(NFT_TABLE);
     let device_gone = match state {
         Device::Ours => {
-            Netlink::open().and_then(|mut netlink| link::delete(&mut netlink, INTERFACE))
+            Netlink::open().and_then(|mut netlink| link::delete(&mut netlink, HOST_INTERFACE))
         }
         Device::Absent | Device::Held | Device::Foreign => Ok(false),
     };
@@ -133,7 +128,7 @@ enum Device {
 impl Device {
     fn look() -> Result<Self, SysError> {
         let mut netlink = Netlink::open()?;
-        Ok(match link::get(&mut netlink, INTERFACE)? {
+        Ok(match link::get(&mut netlink, HOST_INTERFACE)? {
             None => Self::Absent,
             // A TUN has no hardware address.
             Some(link) if link.kind.as_deref() != Some("tun") || link.mac.is_none() => {
@@ -170,7 +165,7 @@ fn clear(state: &Path) -> io::Result<Option<String>> {
         let entry = entry?;
         let (name, kind) = (entry.file_name(), entry.file_type()?);
         let name = name.to_string_lossy();
-        if name == TOMBSTONES && kind.is_dir() {
+        if name == FOLDER && kind.is_dir() {
             fs::remove_dir_all(entry.path())?;
         } else if name.starts_with(JOURNAL) && kind.is_file() {
             fs::remove_file(entry.path())?;

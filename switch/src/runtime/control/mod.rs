@@ -4,36 +4,47 @@
 //! the source and calls of the control socket one at a time, compiles a new [`Tables`], publishes
 //! it, and keeps the node's own routes in step. Never touches a frame.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
-use weft_policy::{Conntrack, Moment};
+use weft_policy::{Conntrack, Moment, Span};
 
-pub(super) use self::attach::{Port, host_port};
+pub(super) use self::open::{Port, host_port};
 use self::policy::Policies;
 use self::publish::Publications;
+use super::attachments::Attachments;
 use super::clock::Clock;
 use super::host::Host;
 use super::mailbox::{Message, WorkerHandle};
+use super::memory::Memory;
+use super::reaper::Reaper;
 use super::source::SourceHandle;
 use super::worker::Snapshot;
 use super::{Backend, StartError};
-use crate::api::{Call, Failure, Problem};
+use crate::api::{Call, Failure, Identity, Problem};
 use crate::cluster::{ClusterState, Effects, Event, NodeFacts, Trouble};
 use crate::path::{PortEntry, PortId, Tables};
 
 mod attach;
 mod exposition;
 mod flows;
+mod open;
 mod policy;
 mod publish;
+mod reconcile;
 mod report;
 mod request;
+mod revive;
 mod trace;
 mod verdicts;
+
+/// How long pods of an earlier daemon wait for the first word of the source, which says what they
+/// may do. After that they get their ports all the same, closed to all but the node.
+const SOURCE_PATIENCE: Span = Span::from_secs(5);
 
 /// What control is asked to do.
 #[derive(Debug)]
@@ -44,7 +55,7 @@ pub(super) enum Command {
     SourceRead { reply: CallReply },
     /// Somebody calls.
     Call {
-        call: Call,
+        call: Box<Call>,
         fds: Vec<OwnedFd>,
         reply: CallReply,
     },
@@ -79,6 +90,9 @@ pub(super) struct ControlParts {
     pub(super) conntrack: Arc<Conntrack>,
     pub(super) host: Host,
     pub(super) host_port: Port,
+    pub(super) attachments: Attachments,
+    pub(super) memory: Memory,
+    pub(super) reaper: Reaper,
 }
 
 /// The control thread's state.
@@ -95,6 +109,15 @@ pub(super) struct Control {
     conntrack: Arc<Conntrack>,
     host: Host,
     ports: BTreeMap<PortId, Port>,
+    attachments: Attachments,
+    memory: Memory,
+    /// Attachments whose namespace looked dead at the last look.
+    suspects: BTreeSet<Identity>,
+    /// When what is remembered is compared with what is,
+    next_look: Moment,
+    /// and whether it ever was.
+    looked: bool,
+    reaper: Reaper,
     /// Where the search for a free port number begins: numbers are not used again at once.
     next_port: u16,
     /// What is wrong apart from the desired state, by subject.
@@ -119,6 +142,12 @@ impl Control {
             conntrack: parts.conntrack,
             host: parts.host,
             ports: BTreeMap::from([(PortId::HOST, parts.host_port)]),
+            attachments: parts.attachments,
+            memory: parts.memory,
+            suspects: BTreeSet::new(),
+            next_look: parts.clock.now() + SOURCE_PATIENCE,
+            reaper: parts.reaper,
+            looked: false,
             next_port: 1,
             problems: BTreeMap::new(),
             publications: Publications::default(),
@@ -140,13 +169,20 @@ impl Control {
     /// Serves commands until told to stop.
     pub(super) fn serve(&mut self, inbox: &Receiver<Command>) {
         let mut held = None;
-        while let Some(command) = held.take().or_else(|| inbox.recv().ok()) {
+        loop {
+            let Some(command) = held.take().or_else(|| self.next_command(inbox)) else {
+                if self.now() < self.next_look {
+                    return;
+                }
+                self.look();
+                continue;
+            };
             match command {
                 Command::Source(events) => held = self.on_source(events, inbox),
                 Command::SourceRead { reply } => {
                     let _ = reply.send(json(self.synced()));
                 }
-                Command::Call { call, fds, reply } => self.on_call(call, fds, reply),
+                Command::Call { call, fds, reply } => self.on_call(*call, fds, reply),
                 Command::Metrics { reply } => {
                     let _ = reply.send((self.exposition(), self.is_ready()));
                 }
@@ -163,6 +199,21 @@ impl Control {
         }
     }
 
+    /// The next command, or none when it is time to look; none before that means that nobody is
+    /// left to give any.
+    fn next_command(&self, inbox: &Receiver<Command>) -> Option<Command> {
+        let wait = self.next_look.since(self.now()).as_nanos();
+        inbox.recv_timeout(Duration::from_nanos(wait)).ok()
+    }
+
+    /// Reconciles, and says when to do so again.
+    fn look(&mut self) {
+        self.looked = true;
+        self.reconcile();
+        self.memory.save(&self.conntrack, self.now());
+        self.next_look = self.now() + reconcile::INTERVAL;
+    }
+
     /// Takes in what the source says, and what it has said meanwhile, and publishes once. Returns
     /// the command behind, if one waits.
     fn on_source(&mut self, events: Vec<Event>, inbox: &Receiver<Command>) -> Option<Command> {
@@ -176,6 +227,9 @@ impl Control {
         };
         if publish {
             self.publish_change(begun);
+        }
+        if !self.looked && self.cluster.is_synced() {
+            self.look();
         }
         behind
     }
@@ -235,9 +289,9 @@ impl Control {
         let answer = match call {
             Call::Attach(request) => json(self.attach(&request, fds)),
             Call::Detach(request) => json(self.detach(&request)),
-            Call::Check(_) | Call::Gc(_) | Call::Ready => {
-                Err(Failure::new(crate::api::Code::Unavailable, "", ""))
-            }
+            Call::Check(request) => json(self.check(&request, fds)),
+            Call::Gc(request) => json(Ok(self.gc(&request))),
+            Call::Ready => json(Ok(self.readiness())),
             Call::Status => json(self.status()),
             Call::Ports => json(self.port_reports()),
             Call::Peers => json(Ok(self.peer_reports())),
@@ -277,12 +331,18 @@ impl Control {
         })
     }
 
-    /// Takes pods' and the node's interfaces away and lets the workers go.
+    /// Takes the node's interface away and lets the workers go. Pods keep theirs, for the next
+    /// daemon.
     pub(super) fn shut_down(mut self) {
         tracing::info!("leaving");
         for worker in &self.workers {
             // A worker that is gone needs no telling.
             let _ = worker.send(Message::Stop);
+        }
+        if self.attachments.iter().next().is_some() {
+            self.memory.save(&self.conntrack, self.now());
+        } else {
+            self.memory.forget();
         }
         self.ports.clear();
         if let Err(error) = Host::remove() {

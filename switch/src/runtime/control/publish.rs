@@ -10,13 +10,15 @@ use ipnetwork::IpNetwork;
 use weft_policy::{Moment, Span};
 use weft_sys::SysError;
 use weft_sys::netlink::{Netlink, addr, link};
+use weft_sys::nft::{self, HostPort};
 
 use super::super::host::HOST_INTERFACE;
 use super::super::mailbox::{Message, Stuck, ask_all};
 use super::super::underlay::is_link_local;
 use super::Control;
-use crate::api::{Code, Failure};
+use crate::api::{Code, Failure, PortProtocol};
 use crate::cluster::compile;
+use crate::ipam::Attachment;
 
 /// How long publications took: from a change's arrival until every worker used the tables.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,10 +78,11 @@ impl Control {
     }
 
     /// Keeps the node's routes and masquerading in step; pods do not depend on it.
-    fn follow_with_host(&mut self) {
+    pub(super) fn follow_with_host(&mut self) {
         let peers = self.cluster.desired().peers.iter();
         let cidrs: Vec<IpNetwork> = peers.flat_map(|peer| peer.pod_cidrs.clone()).collect();
-        match self.host.follow(&cidrs) {
+        let forwards = self.attachments.iter().flat_map(host_ports).collect();
+        match self.host.follow(&cidrs, forwards) {
             Ok(()) => {
                 self.problems.remove(HOST_INTERFACE);
             }
@@ -95,6 +98,27 @@ impl Control {
         self.problem("worker", stuck.to_string(), next);
         Failure::new(Code::Unavailable, stuck.to_string(), next)
     }
+}
+
+/// The node's ports that lead to a pod, to its address of the port's family.
+fn host_ports(attachment: &Attachment) -> impl Iterator<Item = HostPort> {
+    let ports = attachment.ports.iter();
+    ports.flat_map(|port| {
+        let host_ip = port.host_ip.filter(|ip| !ip.is_unspecified());
+        let family = port.host_ip.map(|ip| ip.is_ipv4());
+        let fits = move |ip: &IpAddr| family.is_none_or(|v4| v4 == ip.is_ipv4());
+        let to = attachment.ips.iter().copied().filter(fits);
+        to.map(move |ip| HostPort {
+            protocol: match port.protocol {
+                PortProtocol::Tcp => nft::Transport::Tcp,
+                PortProtocol::Udp => nft::Transport::Udp,
+                PortProtocol::Sctp => nft::Transport::Sctp,
+            },
+            host_ip,
+            host_port: port.host_port,
+            to: (ip, port.container_port),
+        })
+    })
 }
 
 /// Every address of the node in this namespace, except those of no use to pods.

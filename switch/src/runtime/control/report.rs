@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
-use weft_policy::{Moment, PolicySetId, Span};
+use weft_policy::{PolicySetId, Span};
 
 use super::super::mailbox::{Message, ask_all};
 use super::super::ports::host_bits;
 use super::super::worker::Snapshot;
 use super::Control;
-use super::attach::Port;
+use super::open::Port;
 use crate::api::{
     Code, Drop, DropExample, Drops, Failure, PeerReport, PortReport, Problem, PublicationReport,
     RouteReport, Status, Synced, WorkerReport,
@@ -47,7 +47,7 @@ impl Control {
             node: facts.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            uptime_seconds: self.now().since(Moment::ZERO).as_secs(),
+            uptime_seconds: self.clock.age().as_secs(),
             vtep: Some(facts.vtep),
             vtep_mac: tables.node.vtep_mac.to_string(),
             vni: facts.vni.get(),

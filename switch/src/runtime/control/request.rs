@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
 use weft_wire::Mac;
 
 use super::super::ports::{Interface, mac_for};
 use super::Control;
-use crate::api::{Attach, Code, Failure};
+use crate::api::{Attach, Bandwidth, Code, Failure, Identity};
 use crate::cluster::state::not_for_pods;
 use crate::path::{GATEWAY_MAC, PodName};
 
@@ -15,6 +16,7 @@ use crate::path::{GATEWAY_MAC, PodName};
 pub(super) struct Wanted {
     pub(super) interface: Interface,
     pub(super) pod: Option<PodName>,
+    pub(super) bandwidth: Option<Bandwidth>,
 }
 
 fn invalid(what: impl Into<String>, next: impl Into<String>) -> Failure {
@@ -22,7 +24,7 @@ fn invalid(what: impl Into<String>, next: impl Into<String>) -> Failure {
 }
 
 /// Both end up in log lines and device names: the forms the CNI specification demands.
-pub(super) fn check_identity(container_id: &str, ifname: &str) -> Result<(), Failure> {
+pub(super) fn check_identity(container_id: &str, ifname: &str) -> Result<Identity, Failure> {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     let starts = container_id
         .bytes()
@@ -44,14 +46,19 @@ pub(super) fn check_identity(container_id: &str, ifname: &str) -> Result<(), Fai
             next,
         ));
     }
-    Ok(())
+    Ok(Identity {
+        container_id: container_id.to_owned(),
+        ifname: ifname.to_owned(),
+    })
 }
 
 impl Control {
-    /// Checks a request and fills in what it leaves open.
-    pub(super) fn wanted(&self, request: &Attach) -> Result<Wanted, Failure> {
-        let pod = pod_name(request)?;
-        let addresses = self.addresses(request)?;
+    /// Checks a request and fills in what it leaves open; `before` are the addresses the same
+    /// container and interface had.
+    pub(super) fn wanted(&self, request: &Attach, before: &[IpAddr]) -> Result<Wanted, Failure> {
+        let pod = pod_name(&request.namespace, &request.pod)?;
+        self.check_ports(request)?;
+        let addresses = self.addresses(request, before)?;
         let mac = mac(request, &addresses)?;
         let mtu = self.mtu(request.mtu, &addresses)?;
         if let Some(holder) = self.ports.values().find(|port| port.entry.mac == mac) {
@@ -64,56 +71,70 @@ impl Control {
             mtu,
             addresses,
         };
-        Ok(Wanted { interface, pod })
+        Ok(Wanted {
+            interface,
+            pod,
+            bandwidth: request.bandwidth,
+        })
     }
 
-    /// The addresses asked for, or else those in the pod's manifest.
-    fn addresses(&self, request: &Attach) -> Result<Vec<IpAddr>, Failure> {
-        let mut addresses: Vec<IpAddr> = request.ips.iter().map(ipnetwork::IpNetwork::ip).collect();
-        if addresses.is_empty() {
+    /// The addresses asked for, or else those in the pod's manifest, those it had before, free
+    /// ones.
+    fn addresses(&self, request: &Attach, before: &[IpAddr]) -> Result<Vec<IpAddr>, Failure> {
+        let mut asked: Vec<IpAddr> = request.ips.iter().map(IpNetwork::ip).collect();
+        if asked.is_empty() {
             let key = (request.namespace.clone(), request.pod.clone());
-            let manifest = self.cluster.desired().pods.get(&key);
-            addresses.extend(
-                manifest
-                    .iter()
-                    .flat_map(|pod| pod.ips.iter().map(|ip| ip.value)),
-            );
+            let manifest = self.cluster.desired().pods.get(&key).into_iter();
+            asked.extend(manifest.flat_map(|pod| pod.ips.iter().map(|ip| ip.value)));
         }
-        if addresses.is_empty() {
-            let next = "give ips, or write status.podIP into the pod's manifest";
-            return Err(invalid("the pod has no address", next));
+        if asked.is_empty() {
+            asked.extend(before);
         }
-        for (index, address) in addresses.iter().enumerate() {
+        for (index, address) in asked.iter().enumerate() {
             self.check_address(*address)?;
-            let mut earlier = addresses.iter().take(index);
+            let mut earlier = asked.iter().take(index);
             if earlier.any(|other| other.is_ipv4() == address.is_ipv4()) {
                 let what = format!("{address} is a second address of its family");
                 return Err(invalid(what, "give at most one of each family"));
             }
         }
-        Ok(addresses)
+        self.attachments.choose(&asked)
     }
 
+    /// Whether a pod may have the address at all; whether it is free is the ledger's to say.
     fn check_address(&self, address: IpAddr) -> Result<(), Failure> {
         let cidrs = self.host.ranges();
-        if let Some(what) = not_for_pods(&self.facts.name, cidrs, address) {
-            return Err(invalid(what, "choose an address of this node's ranges"));
-        }
-        let holder = self
-            .ports
-            .values()
-            .find(|p| p.entry.addresses().any(|a| a == address));
-        match holder {
+        match not_for_pods(&self.facts.name, cidrs, address) {
+            Some(what) => Err(invalid(what, "choose an address of this node's ranges")),
             None => Ok(()),
-            Some(holder) => {
-                let what = format!("{address} is taken by {}", holder.describe());
-                Err(Failure::new(
-                    Code::Conflict,
-                    what,
-                    "detach that one, or choose another",
-                ))
-            }
         }
+    }
+
+    /// Whether the node's ports that are to lead to the pod lead to no other.
+    fn check_ports(&self, request: &Attach) -> Result<(), Failure> {
+        for (index, wanted) in request.ports.iter().enumerate() {
+            if wanted.host_port == 0 || wanted.container_port == 0 {
+                let what = format!("{wanted} names port 0");
+                return Err(invalid(what, "give ports from 1 to 65535"));
+            }
+            let twice = request
+                .ports
+                .iter()
+                .take(index)
+                .any(|other| other.overlaps(wanted));
+            let holder = self
+                .attachments
+                .iter()
+                .find(|held| held.ports.iter().any(|other| other.overlaps(wanted)));
+            let by = match holder {
+                Some(holder) => holder.to_string(),
+                None if twice => "the same pod".to_owned(),
+                None => continue,
+            };
+            let what = format!("host port {wanted} is taken by {by}");
+            return Err(Failure::new(Code::Conflict, what, "choose another"));
+        }
+        Ok(())
     }
 
     fn mtu(&self, asked: Option<u16>, addresses: &[IpAddr]) -> Result<u16, Failure> {
@@ -137,8 +158,8 @@ impl Control {
     }
 }
 
-fn pod_name(request: &Attach) -> Result<Option<PodName>, Failure> {
-    let Attach { namespace, pod, .. } = request;
+/// The pod of an attachment, if it has one.
+pub(super) fn pod_name(namespace: &str, pod: &str) -> Result<Option<PodName>, Failure> {
     if namespace.is_empty() && pod.is_empty() {
         return Ok(None);
     }
@@ -153,8 +174,8 @@ fn pod_name(request: &Attach) -> Result<Option<PodName>, Failure> {
         }
     }
     Ok(Some(PodName {
-        namespace: namespace.clone(),
-        name: pod.clone(),
+        namespace: namespace.to_owned(),
+        name: pod.to_owned(),
     }))
 }
 

@@ -10,7 +10,7 @@ use weft_policy::{Cluster, Direction, FlowInfo, PolicySetId, Question, Table};
 use weft_wire::{FlowKey, IpProtocol};
 
 use super::Control;
-use super::attach::Port;
+use super::open::Port;
 use super::policy::object_name;
 use super::report::seconds;
 use crate::api::{Denial, DenialExample, Failure, PolicyReport};
