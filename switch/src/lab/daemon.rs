@@ -31,7 +31,7 @@ pub(crate) fn write_files(plan: &Plan, node: &Node) -> LabResult<()> {
     let folder = Folder::of(&plan.name).node(&node.name);
     let cluster = folder.join("cluster.d");
     Folder::make(&cluster)?;
-    Folder::make(&folder.join("state"))?;
+    Folder::make(&Folder::of(&plan.name).state(&node.name))?;
     record::write(
         &folder.join("weft.toml"),
         &render::weft_toml(plan, node, &folder),

@@ -24,6 +24,7 @@ mod name;
 mod observe;
 mod place;
 mod plan;
+mod plugin;
 mod pods;
 mod probe;
 mod procs;

@@ -2,7 +2,7 @@
 //!
 //! Owns looking: at namespaces, links, processes and what the daemons say. Changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use weft_sys::netns::Netns;
 
@@ -67,28 +67,19 @@ fn daemon_serves(plan: &Plan, node: &Node, id: Option<ProcessId>) -> LabResult<b
     Ok(id.is_in(netns.id()?) && daemon::is_ready(plan, node))
 }
 
-/// Pods whose namespace has its interface, with the daemon that runs now where it is weft's.
+/// Pods whose namespace has its interface, served by its node.
 fn joined_pods(plan: &Plan, record: Option<&Record>) -> LabResult<BTreeSet<PodRef>> {
-    let mut ports: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for node in plan.nodes_of(NodeKind::Weft) {
-        let known = daemon::connect(plan, node).and_then(|mut client| client.ports());
-        let names = known.unwrap_or_default().into_iter().map(|port| port.pod);
-        ports.insert(&node.name, names.collect());
-    }
     let mut joined = BTreeSet::new();
     for pod in &plan.pods {
-        let attached = record.and_then(|r| r.attached.get(&pod.name));
-        let current = match plan.node(&pod.node).map(|node| node.kind) {
-            Some(NodeKind::Weft) => {
-                let daemon = record.and_then(|r| r.daemons.get(&pod.node));
-                let served = ports.get(pod.node.as_str());
-                attached.is_some_and(|id| id.as_ref() == daemon)
-                    && served.is_some_and(|names| names.contains(&pod.name.to_string()))
-            }
-            Some(NodeKind::Kernel) => attached.is_some(),
-            None => false,
+        let Some(node) = plan.node(&pod.node) else {
+            continue;
         };
-        if current && fabric::has_link(&pod.netns, pods::IFNAME)? {
+        let attached = record.is_some_and(|record| record.attached.contains(&pod.name));
+        let current = match node.kind {
+            NodeKind::Weft => attached && pods::is_served(plan, node, pod)?,
+            NodeKind::Kernel => attached && fabric::has_link(&pod.netns, pods::IFNAME)?,
+        };
+        if current {
             joined.insert(pod.name.clone());
         }
     }

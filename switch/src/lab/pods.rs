@@ -1,9 +1,9 @@
 //! How does a pod get its interface, and how does it go?
 //!
-//! Owns pods: a namespace each, joined to its node by the control message that a CNI plugin sends,
-//! or to a kernel node by a veth pair.
+//! Owns pods: a namespace each, joined to its node by the CNI plugin, or to a kernel node by a veth
+//! pair.
 
-use ipnetwork::IpNetwork;
+use weft_sys::netlink::{Netlink, link};
 use weft_sys::netns::Netns;
 
 use super::daemon;
@@ -12,7 +12,8 @@ use super::fabric::{ensure_netns, has_link};
 use super::file::NodeKind;
 use super::kernel;
 use super::plan::{Node, Plan, Pod};
-use crate::api::{Attach, Detach};
+use super::plugin::Sandbox;
+use crate::api::PortReport;
 
 /// The pod's interface.
 pub(crate) const IFNAME: &str = "eth0";
@@ -27,51 +28,24 @@ pub(crate) fn join(plan: &Plan, pod: &Pod) -> LabResult<()> {
     super::fabric::prepare(&netns, false)?;
     match node.kind {
         NodeKind::Kernel => kernel::join_pod(plan, node, pod, &netns),
+        NodeKind::Weft if is_served(plan, node, pod)? => Ok(()),
         NodeKind::Weft => {
-            detach(plan, node, pod)?;
-            attach(plan, node, pod, &netns)
+            let sandbox = Sandbox::new(plan, node, pod);
+            sandbox.del()?;
+            // Of a daemon that was removed with all it knew.
+            link::delete(&mut Netlink::open_in(&netns)?, IFNAME)?;
+            sandbox.add()
         }
     }
 }
 
-/// Gives a pod its interface through the daemon, as a CNI plugin would.
-fn attach(plan: &Plan, node: &Node, pod: &Pod, netns: &Netns) -> LabResult<()> {
-    let request = Attach {
-        container_id: pod.netns.clone(),
-        ifname: IFNAME.to_owned(),
-        namespace: pod.name.namespace.clone(),
-        pod: pod.name.name.clone(),
-        ips: pod
-            .addresses
-            .iter()
-            .map(|ip| IpNetwork::from(*ip))
-            .collect(),
-        ..Attach::default()
+/// Whether the pod has its interface, and the node's daemon serves it there.
+pub(crate) fn is_served(plan: &Plan, node: &Node, pod: &Pod) -> LabResult<bool> {
+    let ports = daemon::connect(plan, node).and_then(|mut client| client.ports());
+    let own = |port: &PortReport| {
+        port.container_id == pod.netns && pod.addresses.iter().all(|ip| port.addresses.contains(ip))
     };
-    let attached = daemon::connect(plan, node).and_then(|mut client| client.attach(request, netns));
-    attached.map(|_| ()).map_err(|error| {
-        LabError::failed(
-            format!("cannot attach pod {} to {}: {error}", pod.name, node.name),
-            format!("weft status --lab {} --node {}", plan.name, node.name),
-        )
-    })
-}
-
-/// Takes a pod's interface away; a daemon that is gone took it along.
-fn detach(plan: &Plan, node: &Node, pod: &Pod) -> LabResult<()> {
-    let Ok(mut client) = daemon::connect(plan, node) else {
-        return Ok(());
-    };
-    let request = Detach {
-        container_id: pod.netns.clone(),
-        ifname: IFNAME.to_owned(),
-    };
-    client.detach(request).map(|_| ()).map_err(|error| {
-        LabError::failed(
-            format!("cannot detach pod {} from {}: {error}", pod.name, node.name),
-            "",
-        )
-    })
+    Ok(ports.is_ok_and(|ports| ports.iter().any(own)) && has_link(&pod.netns, IFNAME)?)
 }
 
 /// Removes a pod and its namespace.
@@ -80,7 +54,7 @@ pub(crate) fn remove(plan: &Plan, pod: &Pod) -> LabResult<()> {
         .node(&pod.node)
         .filter(|node| node.kind == NodeKind::Weft)
     {
-        detach(plan, node, pod)?;
+        Sandbox::new(plan, node, pod).del()?;
     }
     Netns::delete(&pod.netns)?;
     Ok(())

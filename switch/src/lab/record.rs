@@ -4,7 +4,7 @@
 //! `lab.json`, which is written before each thing is made. Where it is lost or half-written, names
 //! and process arguments tell enough: see `down`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -21,7 +21,7 @@ use super::relay::Netem;
 
 /// Every lab's folder is in here.
 pub(crate) const ROOT: &str = "/run/weft/lab";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The folder of one lab.
 #[derive(Debug, Clone)]
@@ -42,6 +42,11 @@ impl Folder {
 
     pub(crate) fn node(&self, node: &str) -> PathBuf {
         self.path.join(node)
+    }
+
+    /// What survives a node's daemon.
+    pub(crate) fn state(&self, node: &str) -> PathBuf {
+        self.node(node).join("state")
     }
 
     pub(crate) fn agent_file(&self) -> PathBuf {
@@ -90,8 +95,8 @@ pub(crate) struct Record {
     pub(crate) daemons: BTreeMap<String, ProcessId>,
     pub(crate) agent: Option<ProcessId>,
     pub(crate) netem: BTreeMap<String, Netem>,
-    /// The daemon each pod was attached to; kernel nodes have none.
-    pub(crate) attached: BTreeMap<PodRef, Option<ProcessId>>,
+    /// The pods that were joined to their nodes.
+    pub(crate) attached: BTreeSet<PodRef>,
 }
 
 impl Record {
@@ -103,7 +108,7 @@ impl Record {
             daemons: BTreeMap::new(),
             agent: None,
             netem: BTreeMap::new(),
-            attached: BTreeMap::new(),
+            attached: BTreeSet::new(),
         }
     }
 

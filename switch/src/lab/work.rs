@@ -117,9 +117,8 @@ impl Work<'_> {
             return Ok(());
         };
         self.note_new(&pod.netns);
-        let daemon = self.record.daemons.get(&pod.node).copied();
         pods::join(&self.plan, &pod)?;
-        self.record.attached.insert(name.clone(), daemon);
+        self.record.attached.insert(name.clone());
         self.record.save()
     }
 
