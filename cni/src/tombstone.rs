@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, fsync, mkdirat,
-    openat, renameat, unlinkat,
+    openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -159,7 +159,13 @@ impl Tombstones {
             let _ = unlinkat(&self.folder, &unfinished, AtFlags::empty());
             return Err(error);
         }
-        renameat(&self.folder, &unfinished, &self.folder, name)?;
+        match renameat(&self.folder, &unfinished, &self.folder, name) {
+            // Another writer of the same note has renamed it, if the note is there.
+            Err(Errno::NOENT) => {
+                statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            other => other?,
+        }
         Ok(fsync(&self.folder)?)
     }
 
@@ -221,7 +227,7 @@ impl Tombstones {
     /// If its names are not safe in a path, or the folder cannot be read.
     pub fn holds(&self, identity: &Identity) -> Result<bool, TombstoneError> {
         let name = file_name(identity)?;
-        match rustix::fs::statat(&self.folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
+        match statat(&self.folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(self.failed("look at", &name, error.into())),
@@ -283,7 +289,7 @@ fn directory(parent: impl AsFd, name: &Path, path: &Path) -> Result<OwnedFd, Tom
     };
     let folder = match opened {
         Err(Errno::NOTDIR | Errno::LOOP) => {
-            let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
+            let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
             let link = stat.is_ok_and(|s| FileType::from_raw_mode(s.st_mode).is_symlink());
             return Err(TombstoneError::NoDirectory {
                 path: path.to_owned(),

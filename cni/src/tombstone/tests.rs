@@ -160,6 +160,39 @@ fn somebody_elses_directory_is_refused() {
 }
 
 #[test]
+fn writers_and_a_reader_at_once_lose_nothing() {
+    const WRITERS: usize = 4;
+    const NOTES: usize = 25;
+    let (_guard, path) = state();
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let path = &path;
+                scope.spawn(move || {
+                    for number in 0..NOTES {
+                        let stones = Tombstones::open(path).unwrap();
+                        stones.note(&key("shared", "eth0"), "weft").unwrap();
+                        let own = key(&format!("c{writer}-{number}"), "eth0");
+                        stones.note(&own, "weft").unwrap();
+                    }
+                })
+            })
+            .collect();
+        let reader = Tombstones::open(&path).unwrap();
+        while !writers
+            .iter()
+            .all(std::thread::ScopedJoinHandle::is_finished)
+        {
+            reader.list().unwrap();
+        }
+    });
+    let listed = Tombstones::open(&path).unwrap().list().unwrap();
+    assert_eq!(listed.len(), WRITERS * NOTES + 1);
+    let files = fs::read_dir(path.join("deleted")).unwrap().count();
+    assert_eq!(files, listed.len());
+}
+
+#[test]
 fn names_that_are_no_file_names_are_refused() {
     let (_guard, path) = state();
     let stones = Tombstones::open(&path).unwrap();

@@ -8,6 +8,7 @@
 )]
 
 mod common;
+mod crash;
 mod delegation;
 mod golden;
 mod hostile;

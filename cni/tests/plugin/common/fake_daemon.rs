@@ -49,6 +49,7 @@ struct Memory {
 #[derive(Debug)]
 pub(crate) struct FakeDaemon {
     socket: PathBuf,
+    listener: UnixListener,
     memory: Arc<Mutex<Memory>>,
     ending: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -60,12 +61,13 @@ impl FakeDaemon {
         let listener = UnixListener::bind(socket).unwrap();
         let memory = Arc::new(Mutex::new(Memory::default()));
         let ending = Arc::new(AtomicBool::new(false));
+        let accepting = listener.try_clone().unwrap();
         let thread = std::thread::spawn({
             let (memory, ending) = (Arc::clone(&memory), Arc::clone(&ending));
             move || {
                 // Whom a hanging daemon leaves waiting.
                 let mut kept = Vec::new();
-                for stream in listener.incoming() {
+                for stream in accepting.incoming() {
                     if ending.load(Ordering::Acquire) {
                         return;
                     }
@@ -78,6 +80,7 @@ impl FakeDaemon {
         });
         Self {
             socket: socket.to_owned(),
+            listener,
             memory,
             ending,
             thread: Some(thread),
@@ -109,8 +112,8 @@ impl FakeDaemon {
 impl Drop for FakeDaemon {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::Release);
-        // Wakes it; it may be gone already if its thread panicked.
-        let _ = UnixStream::connect(&self.socket);
+        // Wakes it, even where the socket's folder is gone already.
+        rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).unwrap();
         let ended = self.thread.take().unwrap().join();
         let _ = std::fs::remove_file(&self.socket);
         if !std::thread::panicking() {
