@@ -36,7 +36,7 @@ const BETWEEN: char = ':';
 const UNFINISHED: char = '.';
 
 /// How often a note is written anew because its unfinished file went missing.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 16;
 
 /// More than a note ever holds.
 const NOTE_LIMIT: u64 = 4096;
@@ -132,11 +132,11 @@ impl Tombstones {
         };
         let text = serde_json::to_vec(&note).map_err(io::Error::from);
         let text = text.map_err(|source| self.failed("write", &name, source))?;
-        // Beside a note being written, nobody clears away unfinished ones. Not essential: whoever
-        // holds the lock for long may not keep a DEL from succeeding.
-        let _ = flock(&self.folder, FlockOperation::NonBlockingLockShared);
         let mut written = Err(io::Error::from(Errno::NOENT));
         for _ in 0..ATTEMPTS {
+            // Beside a note being written, nobody clears away unfinished ones. Without the lock it
+            // may take another attempt; who holds it for long must not keep a DEL from succeeding.
+            let _ = flock(&self.folder, FlockOperation::NonBlockingLockShared);
             written = self.write(&name, &text);
             match &written {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
