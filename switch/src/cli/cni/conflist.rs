@@ -26,11 +26,8 @@ const PLUGIN_KEYS: [&str; 5] = ["type", "socket", "stateDir", "mtu", "capabiliti
 /// What an operator chooses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Settings {
-    /// Name of the CNI network.
     pub(super) name: String,
-    /// The daemon's control socket.
     pub(super) socket: PathBuf,
-    /// The daemon's state directory.
     pub(super) state: PathBuf,
     /// MTU of pods' interfaces; absent: the daemon's.
     pub(super) mtu: Option<u16>,
@@ -82,14 +79,11 @@ pub(super) fn render(settings: &Settings) -> serde_json::Result<String> {
     Ok(serde_json::to_string_pretty(&list)? + "\n")
 }
 
-/// A list found in a directory, that names our plugin.
+/// A list that names our plugin, defaults filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
-    /// The daemon's control socket, default filled in.
     pub(super) socket: PathBuf,
-    /// The daemon's state directory, default filled in.
     pub(super) state: PathBuf,
-    /// The versions it offers.
     pub(super) versions: Vec<String>,
     /// Whether it holds more than [`render`] ever writes: somebody's own work.
     pub(super) edited: bool,
