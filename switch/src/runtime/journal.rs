@@ -20,7 +20,7 @@ mod simulated;
 #[cfg(test)]
 mod tests;
 
-pub use directory::{JOURNAL, StateDirectory};
+pub use directory::{JOURNAL, LOCK, StateDirectory};
 pub use disk::Disk;
 pub use error::JournalError;
 

@@ -82,6 +82,7 @@ fn uninstalling_removes_all_that_is_wefts_and_nothing_else() {
     queues.clear();
     fs::create_dir_all(node.path("state/deleted")).unwrap();
     fs::write(node.path("state/attachments.journal"), "records").unwrap();
+    fs::write(node.path("state/attachments.lock"), "").unwrap();
     let left = items(["absent", "absent", "absent", "removed", "removed", "kept"]);
     assert_eq!(gone(&node, &netns, &[]), left);
     assert!(node.path("state/attachments.journal").exists());

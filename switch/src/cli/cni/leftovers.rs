@@ -16,7 +16,7 @@ use weft_cni::tombstone::FOLDER;
 use super::Item;
 use super::error::{SetupError, is_silent};
 use crate::api::{Client, ClientError};
-use crate::runtime::journal::JOURNAL;
+use crate::runtime::journal::{JOURNAL, LOCK};
 use crate::runtime::{HOST_INTERFACE, NFT_TABLE};
 
 const STOP: &str = "a daemon uses it: stop it (systemctl stop weft) and uninstall again";
@@ -167,7 +167,7 @@ fn clear(state: &Path) -> io::Result<Option<String>> {
         let name = name.to_string_lossy();
         if name == FOLDER && kind.is_dir() {
             fs::remove_dir_all(entry.path())?;
-        } else if name.starts_with(JOURNAL) && kind.is_file() {
+        } else if (name == LOCK || name.starts_with(JOURNAL)) && kind.is_file() {
             fs::remove_file(entry.path())?;
         } else {
             other = Some(name.into_owned());

@@ -19,7 +19,7 @@ pub const JOURNAL: &str = "attachments.journal";
 /// Where its successor is written.
 const STAGED: &str = "attachments.journal.new";
 /// Held locked while a daemon lives.
-const LOCK: &str = "attachments.lock";
+pub const LOCK: &str = "attachments.lock";
 
 /// A journal of this length is no journal any more.
 const MAX_FILE: u64 = 1 << 30;
