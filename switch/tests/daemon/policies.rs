@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use weft_switch::api::{Denial, PolicyReport, TraceQuery, TraceReport};
 use weft_switch::policy_view::{Transport, Verdict};
+use weft_sys::netlink::{addr, link};
 
 use super::rig::{NODE_V4, Node, Space, eventually, privileged};
 
@@ -162,6 +163,27 @@ fn a_policy_denies_and_another_allows() {
     assert!(node.space.pings(B));
     let traced = node.trace("node:self", "default/b", Transport::Icmp, 0);
     assert_eq!(traced.verdict, Verdict::Allow, "{traced:?}");
+}
+
+#[test]
+fn an_address_the_node_gets_is_its_own() {
+    if !privileged("an_address_the_node_gets_is_its_own") {
+        return;
+    }
+    let (node, _a, _b) = two_pods();
+    node.enforce("no-ingress", NO_INGRESS);
+    let verdict = || {
+        node.trace("198.51.100.9", "default/b", Transport::Tcp, 80)
+            .verdict
+    };
+    assert_eq!(verdict(), Verdict::Deny);
+    let mut netlink = node.space.netlink();
+    let index = link::index_of(&mut netlink, "u0").unwrap();
+    let address = addr::Address::new(index, "198.51.100.9".parse().unwrap(), 24);
+    addr::ensure(&mut netlink, &address).unwrap();
+    eventually("the address is known", || {
+        (verdict() == Verdict::Allow).then_some(())
+    });
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! it, and keeps the node's own routes in step. Never touches a frame.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,6 +109,8 @@ pub(super) struct Control {
     workers: Vec<WorkerHandle>,
     conntrack: Arc<Conntrack>,
     host: Host,
+    /// The node's own addresses, as they were at the last look.
+    addresses: Vec<IpAddr>,
     ports: BTreeMap<PortId, Port>,
     attachments: Attachments,
     memory: Memory,
@@ -141,6 +144,7 @@ impl Control {
             workers: parts.workers,
             conntrack: parts.conntrack,
             host: parts.host,
+            addresses: Vec::new(),
             ports: BTreeMap::from([(PortId::HOST, parts.host_port)]),
             attachments: parts.attachments,
             memory: parts.memory,
@@ -158,6 +162,7 @@ impl Control {
     /// Publishes first tables, opens the node's own port and raises it.
     pub(super) fn start(&mut self) -> Result<(), StartError> {
         let refused = |failure: Failure| StartError::host(failure.message, failure.next);
+        self.refresh_addresses();
         self.publish().map_err(refused)?;
         if let Some(port) = self.ports.get(&PortId::HOST) {
             let queues = Arc::clone(&port.queues);

@@ -52,12 +52,21 @@ impl Control {
         Ok(())
     }
 
-    fn compile_and_swap(&mut self) -> Result<(), Failure> {
-        let epoch = self.tables.load().epoch.next();
+    /// Looks at the node's own addresses; answers whether they changed. Asking the kernel can take
+    /// as long as others keep it busy, so no publication waits for it.
+    pub(super) fn refresh_addresses(&mut self) -> bool {
         let addresses = node_addresses().unwrap_or_else(|error| {
             tracing::warn!(%error, "the node's addresses are unknown; using the tunnel's alone");
             vec![self.facts.vtep]
         });
+        let changed = self.addresses != addresses;
+        self.addresses = addresses;
+        changed
+    }
+
+    fn compile_and_swap(&mut self) -> Result<(), Failure> {
+        let epoch = self.tables.load().epoch.next();
+        let addresses = self.addresses.clone();
         let desired = self.cluster.desired();
         let publication = (epoch, self.policies.table());
         let tables = compile(&self.facts, addresses, desired, self.entries(), publication);

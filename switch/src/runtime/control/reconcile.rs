@@ -28,6 +28,9 @@ impl Control {
         for identity in self.attachments.unfinished() {
             self.forget(&identity, "it was never finished");
         }
+        if self.refresh_addresses() {
+            self.publish_change(self.now());
+        }
         self.release_the_dead();
         self.revive();
         self.guard_rules();
