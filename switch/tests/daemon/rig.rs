@@ -254,16 +254,7 @@ impl Node {
 
     /// Starts the daemon and waits until it is ready.
     pub(crate) fn start(&mut self, arguments: &[&str]) {
-        let mut child = self.space.0.spawn(self.command(arguments)).unwrap();
-        let (lines, log) = unbounded();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            stderr
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|l| lines.send(l))
-        });
-        self.daemon = Some(Daemon { child, log });
+        self.launch(arguments);
         eventually("the daemon is ready", || {
             let daemon = self.daemon.as_mut().unwrap();
             if let Some(status) = daemon.child.try_wait().unwrap() {
@@ -274,6 +265,25 @@ impl Node {
             }
             self.status().ok().filter(|status| status.ready)
         });
+    }
+
+    /// Starts the daemon.
+    pub(crate) fn launch(&mut self, arguments: &[&str]) {
+        let mut child = self.space.0.spawn(self.command(arguments)).unwrap();
+        let (lines, log) = unbounded();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|l| lines.send(l))
+        });
+        self.daemon = Some(Daemon { child, log });
+    }
+
+    /// The process of the running daemon.
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().child.id()
     }
 
     /// Starts a daemon that is expected to refuse: its exit code and what it says.
@@ -288,17 +298,20 @@ impl Node {
 
     /// Ends the daemon with SIGTERM.
     pub(crate) fn stop(&mut self) -> (ExitStatus, Vec<String>) {
-        let mut daemon = self.daemon.take().unwrap();
-        let process = ProcessId::of(daemon.child.id()).unwrap().unwrap();
+        let process = ProcessId::of(self.pid()).unwrap().unwrap();
         process.signal(Signal::Terminate).unwrap();
-        let status = eventually("the daemon ends", || daemon.child.try_wait().unwrap());
-        (status, daemon.log.iter().collect())
+        let status = eventually("the daemon ends", || self.ended());
+        (status, self.daemon.take().unwrap().log.iter().collect())
+    }
+
+    /// How the daemon has ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.daemon.as_mut().unwrap().child.try_wait().unwrap()
     }
 
     /// Sends the daemon SIGHUP, with the shell's own `kill`.
     pub(crate) fn hang_up(&self) {
-        let pid = self.daemon.as_ref().unwrap().child.id();
-        let script = format!("kill -HUP {pid}");
+        let script = format!("kill -HUP {}", self.pid());
         assert!(
             Command::new("sh")
                 .args(["-c", &script])
@@ -310,19 +323,22 @@ impl Node {
 
     /// Whether the daemon has a descriptor of this namespace, or of a device in it.
     pub(crate) fn holds(&self, netns: NetnsId) -> bool {
-        let pid = self.daemon.as_ref().unwrap().child.id();
-        let links = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+        let links = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().flatten();
         links
             .into_iter()
             .any(|entry| fs::metadata(entry.path()).is_ok_and(|found| found.ino() == netns.inode))
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::connect(self.socket()).unwrap()
+        self.connect().unwrap()
+    }
+
+    pub(crate) fn connect(&self) -> Result<Client, ClientError> {
+        Client::connect(self.socket())
     }
 
     pub(crate) fn status(&self) -> Result<Status, ClientError> {
-        Client::connect(self.socket())?.status()
+        self.connect()?.status()
     }
 
     /// Attaches a new pod with these addresses.

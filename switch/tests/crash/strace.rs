@@ -1,0 +1,145 @@
+//! strace on a running daemon: to learn which system calls an operation makes, and to have one of
+//! them kill the daemon or fail.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use weft_sys::process::{ProcessId, Signal};
+
+/// Whose system calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Thread {
+    Control,
+    Reaper,
+    /// Whichever thread comes to it first: those that live for one call are new each time.
+    Any,
+}
+
+/// One system call of an operation.
+#[derive(Clone, Debug)]
+pub(crate) struct Moment {
+    pub(crate) thread: Thread,
+    pub(crate) syscall: String,
+    /// The first of the thread is 1.
+    pub(crate) nth: usize,
+    /// As strace shows it; of [`Thread::Any`], one of those it may be.
+    pub(crate) line: String,
+}
+
+impl Moment {
+    pub(crate) fn killing(&self) -> String {
+        format!("{}:signal=KILL:when={}", self.syscall, self.nth)
+    }
+
+    pub(crate) fn failing(&self, error: &str) -> String {
+        format!("{}:error={error}:when={}", self.syscall, self.nth)
+    }
+}
+
+/// An attached strace; ended when dropped, the daemon goes on.
+pub(crate) struct Strace {
+    child: Child,
+    words: BufReader<ChildStderr>,
+}
+
+impl Drop for Strace {
+    fn drop(&mut self) {
+        if let Ok(Some(process)) = ProcessId::of(self.child.id()) {
+            let _ = process.signal(Signal::Terminate);
+        }
+        // What it still has to say is read, or it might wait.
+        let _ = std::io::copy(&mut self.words, &mut std::io::sink());
+        let _ = self.child.wait();
+    }
+}
+
+impl Strace {
+    /// Has a moment of the daemon `pid` be as `injection` says.
+    pub(crate) fn inject(pid: u32, thread: Thread, injection: &str) -> Self {
+        let mut command = Command::new("strace");
+        command.args(["-o", "/dev/null", "-e"]);
+        command.arg(format!("inject={injection}"));
+        match thread {
+            Thread::Control => command.args(["-p", &pid.to_string()]),
+            Thread::Reaper => command.args(["-p", &named(pid, "weft-reaper").to_string()]),
+            Thread::Any => command.args(["-f", "-p", &pid.to_string()]),
+        };
+        Self::attach(command)
+    }
+
+    /// Writes all that the daemon `pid` does to `file`.
+    fn record(pid: u32, file: &Path) -> Self {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-y", "-s", "80", "-p", &pid.to_string(), "-o"]);
+        command.arg(file);
+        Self::attach(command)
+    }
+
+    fn attach(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut words = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        words.read_line(&mut line).unwrap();
+        assert!(line.contains(" attached"), "{line}");
+        Self { child, words }
+    }
+}
+
+/// The thread of that name.
+fn named(pid: u32, name: &str) -> u32 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let mut threads = threads.filter(|thread| {
+        let found = fs::read_to_string(thread.path().join("comm"));
+        found.is_ok_and(|found| found.trim() == name)
+    });
+    let thread = threads.next().unwrap().file_name();
+    thread.to_str().unwrap().parse().unwrap()
+}
+
+/// Every system call that the daemon `pid` makes for `operation`.
+pub(crate) fn learn(pid: u32, file: &Path, operation: impl FnOnce()) -> Vec<Moment> {
+    let reaper = named(pid, "weft-reaper");
+    let lasting = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    let lasting: Vec<u32> = lasting
+        .map(|thread| thread.file_name().to_str().unwrap().parse().unwrap())
+        .collect();
+    let strace = Strace::record(pid, file);
+    operation();
+    drop(strace);
+    let mut counts = BTreeMap::new();
+    let mut moments = BTreeMap::new();
+    for line in fs::read_to_string(file).unwrap().lines() {
+        let (id, call) = line.split_once(' ').unwrap();
+        let (id, call): (u32, _) = (id.parse().unwrap(), call.trim_start());
+        let Some((syscall, _)) = call.split_once('(').filter(|_| !call.starts_with('<')) else {
+            continue;
+        };
+        let thread = match id {
+            id if id == pid => Thread::Control,
+            id if id == reaper => Thread::Reaper,
+            id if lasting.contains(&id) => continue,
+            _ => Thread::Any,
+        };
+        if WAITING.contains(&syscall) {
+            continue;
+        }
+        let nth = counts.entry((id, syscall.to_owned())).or_insert(0);
+        *nth += 1;
+        let (syscall, nth, line) = (syscall.to_owned(), *nth, call.to_owned());
+        let key = (thread, syscall.clone(), nth);
+        moments.entry(key).or_insert(Moment {
+            thread,
+            syscall,
+            nth,
+            line,
+        });
+    }
+    moments.into_values().collect()
+}
+
+/// What a thread calls that waits, as often as it happens to.
+const WAITING: [&str; 2] = ["restart_syscall", "sched_yield"];
