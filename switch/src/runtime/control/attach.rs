@@ -1,10 +1,10 @@
 //! How does a pod get its port, and how does it lose it?
 //!
 //! Attaching: check the request, note whose the addresses are, make the device (down), publish
-//! tables that hold the port, hand its queues to every worker, raise the link, have the device
-//! outlive the daemon, note that it is done. Only then is the caller answered, so a pod's first
-//! frame meets its tables. Whatever fails undoes what went before. Repeating a request gives the
-//! same answer.
+//! tables that hold the port, hand its queues to every worker, raise the link, note that it is done,
+//! have the device outlive the daemon: one that does is always noted, so that none is left behind.
+//! Only then is the caller answered, so a pod's first frame meets its tables. Whatever fails undoes
+//! what went before. Repeating a request gives the same answer.
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -89,7 +89,7 @@ impl Control {
         })
     }
 
-    /// Everything between the two notes in the journal.
+    /// Everything after the first note in the journal.
     fn make(
         &mut self,
         identity: &Identity,
@@ -111,6 +111,7 @@ impl Control {
         }];
         self.open_all(&mut openings)?;
         self.attachments.commit(identity)?;
+        self.keep(port)?;
         self.follow_with_host();
         let held = self.ports.get(&port);
         held.map(|held| answer(port, held)).ok_or_else(|| {

@@ -109,7 +109,7 @@ fn limits(asked: &Bandwidth) -> Option<Limits> {
 }
 
 impl Control {
-    /// Publishes, registers, raises and keeps prepared devices; closes all of them on failure.
+    /// Publishes, registers and raises prepared devices; closes all of them on failure.
     pub(super) fn open_all(&mut self, openings: &mut [Opening]) -> Result<(), Failure> {
         for opening in openings.iter_mut() {
             self.install(opening);
@@ -159,11 +159,17 @@ impl Control {
         self.register(opening.port, &queues)?;
         let raised = ports::bring_up(&opening.device, &opening.wanted.interface);
         let default_via = raised.map_err(|error| host_failure(&error))?;
-        queues.keep(true).map_err(|error| host_failure(&error))?;
         if let Some(held) = self.ports.get_mut(&opening.port) {
             held.default_via = default_via;
         }
         Ok(())
+    }
+
+    /// Has a port's device outlive the daemon.
+    pub(super) fn keep(&self, id: PortId) -> Result<(), Failure> {
+        let port = self.ports.get(&id);
+        let kept = port.map_or(Ok(()), |port| port.queues.keep(true));
+        kept.map_err(|error| host_failure(&error))
     }
 
     /// Hands a port's queues to every worker.

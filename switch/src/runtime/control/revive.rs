@@ -60,6 +60,12 @@ impl Control {
         }
         match self.open_all(&mut openings) {
             Ok(()) => {
+                for opening in &openings {
+                    // A device made anew; without, it is made anew again by the next daemon.
+                    if let Err(failure) = self.keep(opening.port) {
+                        tracing::warn!("{failure}");
+                    }
+                }
                 self.follow_with_host();
                 tracing::info!(pods = openings.len(), "attachments have their ports again");
             }
