@@ -61,6 +61,12 @@ impl Attachments {
         self.ledger.iter().map(|held| &held.attachment)
     }
 
+    /// Every attachment that was finished.
+    pub(super) fn finished(&self) -> impl Iterator<Item = &Attachment> {
+        let held = self.ledger.iter().filter(|held| held.committed);
+        held.map(|held| &held.attachment)
+    }
+
     /// Those that were never finished: whoever made them failed to take them back.
     pub(super) fn unfinished(&self) -> Vec<Identity> {
         let held = self.ledger.iter().filter(|held| !held.committed);
@@ -110,6 +116,11 @@ impl Attachments {
     }
 
     fn write(&mut self, record: Record, durability: Durability) -> Result<(), Failure> {
+        if self.journal.is_broken() {
+            // A disk that has failed is tried again; nothing the ledger knows is lost.
+            let mended = self.journal.compact(&self.ledger);
+            mended.map_err(|error| Failure::new(Code::Host, error.to_string(), ""))?;
+        }
         let written = self.journal.append(&record, durability);
         written.map_err(|error| Failure::new(Code::Host, error.to_string(), ""))?;
         let applied = self.ledger.apply(record);

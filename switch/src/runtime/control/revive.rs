@@ -30,9 +30,9 @@ enum Found {
 }
 
 impl Control {
-    /// Opens the port of every attachment that has none.
+    /// Opens the port of every finished attachment that has none.
     pub(super) fn revive(&mut self) {
-        let waiting = self.attachments.iter();
+        let waiting = self.attachments.finished();
         let waiting = waiting.filter(|held| self.port_of(&held.identity).is_none());
         let waiting: Vec<Attachment> = waiting.cloned().collect();
         let mut openings = Vec::new();
