@@ -56,6 +56,11 @@ impl Attachments {
         self.ledger.get(identity).map(|held| &held.attachment)
     }
 
+    /// Whether an attachment was finished.
+    pub(super) fn is_finished(&self, identity: &Identity) -> bool {
+        self.ledger.get(identity).is_some_and(|held| held.committed)
+    }
+
     /// Every attachment, those under way included.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Attachment> {
         self.ledger.iter().map(|held| &held.attachment)

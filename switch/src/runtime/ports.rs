@@ -70,6 +70,19 @@ pub(super) fn reopen(
     configure(netns, netlink, interface, (backend, workers))
 }
 
+/// A queue of the device with these names that an earlier daemon left in `netns`, if it is there.
+pub(super) fn seize(netns: &Netns, name: &str, mac: &str) -> Result<Option<TapQueue>, SysError> {
+    let left = link::get(&mut Netlink::open_in(netns)?, name)?;
+    let ours = left.is_some_and(|left| {
+        left.mac.map(|mac| Mac::new(mac).to_string()).as_deref() == Some(mac) && left.tun.is_some()
+    });
+    if !ours {
+        return Ok(None);
+    }
+    let (queues, _) = netns.run(|| open(name, Backend::Fast, 1))??;
+    Ok(queues.into_iter().next())
+}
+
 fn configure(
     netns: Netns,
     mut netlink: Netlink,

@@ -87,9 +87,7 @@ impl Operation {
             return vec![format!("GC: {error}")];
         }
         let state = |answer: Option<&Attached>| match answer {
-            Some(attached) => {
-                site.differences(&[(POD, &scene.pod, attached)], &[&scene.deleted])
-            }
+            Some(attached) => site.differences(&[(POD, &scene.pod, attached)], &[&scene.deleted]),
             None => site.differences(&[], &[&scene.pod, &scene.deleted]),
         };
         let mut found = state(answer);
@@ -201,7 +199,10 @@ fn sweep<C: Send>(
         }
     });
     let (hits, wrong) = (hits.into_inner().unwrap(), wrong.into_inner().unwrap());
-    tell(&format!("{what}: {total} moments, {hits} came true, {} are wrong", wrong.len()));
+    tell(&format!(
+        "{what}: {total} moments, {hits} came true, {} are wrong",
+        wrong.len()
+    ));
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(hits * 2 > total, "most moments never came");
 }
@@ -241,7 +242,9 @@ fn killed_at_every_moment(operation: Operation, test: &str) {
         return;
     }
     let moments = sample(operation.moments());
-    let cases = moments.into_iter().map(|moment| (format!("{moment:?}"), moment));
+    let cases = moments
+        .into_iter()
+        .map(|moment| (format!("{moment:?}"), moment));
     let judge = |site: &mut Site, moment: &Moment| killed(site, operation, moment);
     sweep(&format!("killed at {operation:?}"), cases.collect(), judge);
 }

@@ -86,7 +86,10 @@ impl Site {
         expect(named == names, &format!("ports: {named:?}"));
         let addresses: Vec<_> = ports.iter().flat_map(|port| &port.addresses).collect();
         let distinct: BTreeSet<_> = addresses.iter().collect();
-        expect(distinct.len() == addresses.len(), "an address has two ports");
+        expect(
+            distinct.len() == addresses.len(),
+            "an address has two ports",
+        );
         for (name, space, attached) in pods() {
             expect(space.links() == ["eth0"], &format!("{name} has no eth0"));
             let checked = self.check(name, space, attached);

@@ -323,7 +323,9 @@ impl Node {
 
     /// Whether the daemon has a descriptor of this namespace, or of a device in it.
     pub(crate) fn holds(&self, netns: NetnsId) -> bool {
-        let links = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().flatten();
+        let links = fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .flatten();
         links
             .into_iter()
             .any(|entry| fs::metadata(entry.path()).is_ok_and(|found| found.ino() == netns.inode))

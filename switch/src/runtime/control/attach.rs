@@ -187,13 +187,19 @@ impl Control {
     pub(super) fn release(&mut self, identity: &Identity) -> Result<bool, Failure> {
         if let Some((port, _)) = self.port_of(identity) {
             self.close(port);
+        } else if self.attachments.is_finished(identity) {
+            self.take_away(identity);
         }
+        self.give_back(identity)
+    }
+
+    /// Gives back what is remembered of an attachment; answers whether there was anything.
+    pub(super) fn give_back(&mut self, identity: &Identity) -> Result<bool, Failure> {
         let Some(attachment) = self.attachments.get(identity) else {
             return Ok(false);
         };
-        let ips = attachment.ips.clone();
-        for address in ips {
-            self.conntrack.purge_address(address);
+        for address in &attachment.ips {
+            self.conntrack.purge_address(*address);
         }
         self.attachments.release(identity)?;
         self.follow_with_host();

@@ -8,11 +8,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
-use weft_sys::netns::{self, NetnsId};
-use weft_sys::uptime;
+use weft_sys::netns::{self, Netns, NetnsId};
+use weft_sys::{SysError, uptime};
 
 use super::super::ports::{self, Device, Interface};
+use super::super::queue::PortQueues;
 use super::Control;
 use super::attach::host_failure;
 use super::open::Opening;
@@ -49,7 +51,8 @@ impl Control {
                     Err(failure) => self.not_revived(&attachment, &failure),
                 },
                 Ok(Found::Gone) => {
-                    self.forget(identity, "its network namespace is gone");
+                    let released = self.give_back(identity);
+                    self.tell_forgotten(identity, "its network namespace is gone", released);
                 }
                 Err(failure) => self.not_revived(&attachment, &failure),
             }
@@ -97,25 +100,52 @@ impl Control {
         self.memory.restore(&self.conntrack, now, owner_of);
     }
 
-    fn look_for(&self, attachment: &Attachment) -> Result<Found, Failure> {
+    /// The network namespace of an attachment, if it is there, without devices on their way out.
+    fn namespace_of(&self, attachment: &Attachment) -> Result<Option<(NetnsId, Netns)>, SysError> {
         let (device, inode) = attachment.netns;
         let id = NetnsId { device, inode };
-        let same_boot = uptime::boot_id().is_ok_and(|boot| boot == attachment.boot);
-        let found = if same_boot {
-            netns::find(id, Path::new(&attachment.netns_path))
-                .map_err(|error| host_failure(&error))?
-        } else {
-            None
-        };
-        let Some(netns) = found else {
+        if uptime::boot_id().is_ok_and(|boot| boot != attachment.boot) {
+            return Ok(None);
+        }
+        let found = netns::find(id, Path::new(&attachment.netns_path))?;
+        Ok(found.map(|netns| {
+            self.reaper.wait_for(id);
+            (id, netns)
+        }))
+    }
+
+    fn look_for(&self, attachment: &Attachment) -> Result<Found, Failure> {
+        let found = self.namespace_of(attachment);
+        let Some((_, netns)) = found.map_err(|error| host_failure(&error))? else {
             return Ok(Found::Gone);
         };
-        self.reaper.wait_for(id);
         let wanted = remembered(attachment)?;
         let workers = self.workers.len();
         let device = ports::reopen(netns, &wanted.interface, self.backend, workers)
             .map_err(|error| host_failure(&error))?;
         Ok(Found::Device(wanted, device))
+    }
+
+    /// Takes away the device that an earlier daemon left of an attachment, which has no port.
+    pub(super) fn take_away(&self, identity: &Identity) {
+        let Some(attachment) = self.attachments.get(identity) else {
+            return;
+        };
+        let taken = self.namespace_of(attachment).and_then(|found| {
+            let Some((id, netns)) = found else {
+                return Ok(());
+            };
+            let (name, mac) = (&attachment.identity.ifname, &attachment.mac);
+            if let Some(queue) = ports::seize(&netns, name, mac)? {
+                let queues = PortQueues::new(vec![queue], 0);
+                queues.keep(false)?;
+                self.reaper.take(id, Arc::new(queues));
+            }
+            Ok(())
+        });
+        if let Err(error) = taken {
+            tracing::warn!(%error, "the interface of {attachment} may be left");
+        }
     }
 
     fn not_revived(&mut self, attachment: &Attachment, failure: &Failure) {
@@ -126,13 +156,18 @@ impl Control {
 
     /// Releases an attachment nobody asked to release, and says why.
     pub(super) fn forget(&mut self, identity: &Identity, why: &str) {
+        let released = self.release(identity);
+        self.tell_forgotten(identity, why, released);
+    }
+
+    fn tell_forgotten(&mut self, identity: &Identity, why: &str, released: Result<bool, Failure>) {
         self.problems.remove(&subject(identity));
         let Identity {
             container_id,
             ifname,
         } = identity;
         tracing::warn!(container = container_id, ifname, "released: {why}");
-        if let Err(failure) = self.release(identity) {
+        if let Err(failure) = released {
             tracing::error!("{failure}");
         }
     }
