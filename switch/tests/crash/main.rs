@@ -40,9 +40,9 @@ fn tell(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Whether it comes true within two seconds.
+/// Whether it comes true within ten seconds.
 fn soon(mut is: impl FnMut() -> bool) -> bool {
-    let mut tries = 0..200;
+    let mut tries = 0..1000;
     tries.any(|_| {
         let is = is();
         if !is {

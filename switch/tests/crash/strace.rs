@@ -110,23 +110,40 @@ pub(crate) fn learn(pid: u32, file: &Path, operation: impl FnOnce()) -> Vec<Mome
     let strace = Strace::record(pid, file);
     operation();
     drop(strace);
+    let thread = |id| match id {
+        id if id == pid => Some(Thread::Control),
+        id if id == reaper => Some(Thread::Reaper),
+        id if lasting.contains(&id) => None,
+        _ => Some(Thread::Any),
+    };
+    moments_in(file, thread)
+}
+
+/// Every system call of the control thread while a daemon starts, which `start` does with the
+/// strace it is told, until it is ready.
+pub(crate) fn learn_start(file: &Path, start: impl FnOnce(&[&str])) -> Vec<Moment> {
+    start(&["-y", "-s", "80", "-f", "-o", file.to_str().unwrap()]);
+    let text = fs::read_to_string(file).unwrap();
+    let first: u32 = text.split_once(' ').unwrap().0.parse().unwrap();
+    moments_in(file, |id| (id == first).then_some(Thread::Control))
+}
+
+/// The system calls in a record of threads that have a meaning.
+fn moments_in(file: &Path, thread_of: impl Fn(u32) -> Option<Thread>) -> Vec<Moment> {
     let mut counts = BTreeMap::new();
     let mut moments = BTreeMap::new();
     for line in fs::read_to_string(file).unwrap().lines() {
-        let (id, call) = line.split_once(' ').unwrap();
+        // The last line may be half written.
+        let Some((id, call)) = line.split_once(' ') else {
+            continue;
+        };
         let (id, call): (u32, _) = (id.parse().unwrap(), call.trim_start());
         let Some((syscall, _)) = call.split_once('(').filter(|_| !call.starts_with('<')) else {
             continue;
         };
-        let thread = match id {
-            id if id == pid => Thread::Control,
-            id if id == reaper => Thread::Reaper,
-            id if lasting.contains(&id) => continue,
-            _ => Thread::Any,
-        };
-        if WAITING.contains(&syscall) {
+        let Some(thread) = thread_of(id).filter(|_| !WAITING.contains(&syscall)) else {
             continue;
-        }
+        };
         let nth = counts.entry((id, syscall.to_owned())).or_insert(0);
         *nth += 1;
         let (syscall, nth, line) = (syscall.to_owned(), *nth, call.to_owned());

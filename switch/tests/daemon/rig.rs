@@ -245,11 +245,7 @@ impl Node {
             .arg("--config")
             .arg(self.path("weft.toml"))
             .args(arguments);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
+        piped(command)
     }
 
     /// Starts the daemon and waits until it is ready.
@@ -269,7 +265,20 @@ impl Node {
 
     /// Starts the daemon.
     pub(crate) fn launch(&mut self, arguments: &[&str]) {
-        let mut child = self.space.0.spawn(self.command(arguments)).unwrap();
+        self.run(self.command(arguments));
+    }
+
+    /// Starts the daemon by means of another program.
+    pub(crate) fn launch_by(&mut self, program: &str, arguments: &[&str]) {
+        let daemon = self.command(&[]);
+        let mut command = Command::new(program);
+        command.args(arguments).arg(daemon.get_program());
+        command.args(daemon.get_args());
+        self.run(piped(command));
+    }
+
+    fn run(&mut self, command: Command) {
+        let mut child = self.space.0.spawn(command).unwrap();
         let (lines, log) = unbounded();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || {
@@ -394,6 +403,14 @@ impl Node {
             .unwrap()
             .existed
     }
+}
+
+fn piped(mut command: Command) -> Command {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
 
 /// What tells the attachment of the pod `name` from others.
