@@ -9,7 +9,7 @@ use std::time::Duration;
 use weft_switch::api::{Attached, Client, ClientError, Detach};
 
 use super::rig::{Node, Pod, Space, eventually, identity, privileged, request};
-use super::{soon, tell};
+use super::{path_of, soon, tell};
 
 const RUNTIMES: usize = 8;
 /// How many containers each starts.
@@ -36,7 +36,7 @@ impl Random {
 /// What a runtime did with a container.
 enum Container {
     /// It was told that it is attached.
-    Runs(String, Pod),
+    Runs(String, Box<Pod>),
     /// It was told that it is detached, or lost interest before it was told anything.
     Gone(Space),
 }
@@ -51,7 +51,9 @@ struct Runtime<'t> {
 
 impl Runtime<'_> {
     fn attach(&self, name: &str, space: &Space) -> Result<Attached, ClientError> {
-        let attached = connect(&self.socket)?.attach(request(name, &[]), &space.0);
+        let mut request = request(name, &[]);
+        request.netns = path_of(space);
+        let attached = connect(&self.socket)?.attach(request, &space.0);
         self.count(attached)
     }
 
@@ -87,7 +89,7 @@ impl Runtime<'_> {
             attached.ok()
         });
         if self.random.below(2) == 0 {
-            return Container::Runs(name.to_owned(), Pod { space, attached });
+            return Container::Runs(name.to_owned(), Box::new(Pod { space, attached }));
         }
         eventually("a pod is detached", || self.detach(name).ok());
         Container::Gone(space)
@@ -103,7 +105,7 @@ fn torment(node: &mut Node, random: &mut Random, over: impl Fn() -> bool) -> usi
     let mut kills = 0;
     while !over() {
         // Sometimes it does not come to itself in between.
-        let most = if random.below(4) == 0 { 150 } else { 900 };
+        let most = if random.below(4) == 0 { 150 } else { 2500 };
         std::thread::park_timeout(Duration::from_millis(random.below(most)));
         node.daemon = None;
         node.launch(&[]);
@@ -159,7 +161,7 @@ fn killed_at_any_time() {
 /// What every runtime was told is so, and nothing else.
 fn judge(node: &Node, containers: &[Container]) {
     let runs = containers.iter().filter_map(|container| match container {
-        Container::Runs(name, pod) => Some((name.as_str(), pod)),
+        Container::Runs(name, pod) => Some((name.as_str(), &**pod)),
         Container::Gone(_) => None,
     });
     let runs: Vec<_> = runs.collect();

@@ -23,6 +23,7 @@ mod strace;
 mod tombstones;
 
 use std::io::Write as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
 /// Whether strace is there; says so if not.
@@ -38,6 +39,12 @@ fn installed(test: &str) -> bool {
 /// Past libtest's capture, which shows nothing of a test that passes.
 fn tell(line: &str) {
     let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// A path of a network namespace that nobody named.
+fn path_of(space: &rig::Space) -> String {
+    let (process, fd) = (std::process::id(), space.0.as_fd().as_raw_fd());
+    format!("/proc/{process}/fd/{fd}")
 }
 
 /// Whether it comes true within ten seconds.

@@ -11,11 +11,11 @@ use weft_switch::api::{Attached, ClientError, Detach};
 
 use super::rig::{Space, identity, privileged};
 use super::site::{Differences, Site};
-use super::strace::{Moment, Strace, Thread, learn, learn_start};
+use super::strace::{Moment, Strace, Thread, launch, learn, learn_start};
 use super::{installed, soon, tell};
 
 /// Sites at work at once.
-const SITES: usize = 2;
+const SITES: usize = 3;
 /// The pod an operation is about.
 const POD: &str = "pod";
 /// A pod that was deleted while no daemon listened.
@@ -207,8 +207,8 @@ fn sweep<C: Send>(
     assert!(hits * 3 > total, "hardly a moment came");
 }
 
-/// Those that are taken.
-fn sample(moments: Vec<Moment>) -> Vec<Moment> {
+/// Those that are taken: of those that change something, one of `every` at least.
+fn sample(moments: Vec<Moment>, every: usize) -> Vec<Moment> {
     let all = std::env::var_os("WEFT_CRASH").is_some_and(|value| value == "all");
     let taken = |(number, moment): &(usize, Moment)| {
         let changes = CHANGING.contains(&moment.syscall.as_str());
@@ -216,7 +216,7 @@ fn sample(moments: Vec<Moment>) -> Vec<Moment> {
         let again = moment.nth > 30;
         match all {
             true => !again || changes || moment.nth % 16 == 0,
-            false => !again && (changes || number % 8 == 0),
+            false => !again && number % (if changes { every } else { 12 }) == 0,
         }
     };
     let moments = moments.into_iter().enumerate().filter(taken);
@@ -241,7 +241,7 @@ fn killed_at_every_moment(operation: Operation, test: &str) {
     if !privileged(test) || !installed(test) {
         return;
     }
-    let moments = sample(operation.moments());
+    let moments = sample(operation.moments(), 1);
     let cases = moments
         .into_iter()
         .map(|moment| (format!("{moment:?}"), moment));
@@ -270,7 +270,7 @@ fn killed_at_start(site: &mut Site, moment: &Moment) -> Verdict {
     let (scene, attached) = interrupted(site);
     let injection = format!("inject={}", moment.killing());
     let arguments = ["-qq", "-o", "/dev/null", "-e", &injection];
-    site.node.launch_by("strace", &arguments);
+    launch(&mut site.node, &arguments);
     let mut hit = false;
     // One that is ready is past it.
     soon(|| {
@@ -304,13 +304,13 @@ fn killed_at_every_system_call_of_start() {
     let (scene, _) = interrupted(&mut site);
     let trace = site.node.path("trace");
     let moments = learn_start(&trace, |arguments| {
-        site.node.launch_by("strace", arguments);
+        launch(&mut site.node, arguments);
         let ready = soon(|| site.node.status().is_ok_and(|status| status.ready));
         let settled = soon(|| scene.deleted.links().is_empty());
         assert!(ready && settled, "{:?}", site.node.ended());
     });
     drop(site);
-    let cases = sample(moments).into_iter();
+    let cases = sample(moments, 3).into_iter();
     let cases = cases
         .map(|moment| (format!("{moment:?}"), moment))
         .collect();

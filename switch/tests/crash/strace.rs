@@ -9,6 +9,8 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use weft_sys::process::{ProcessId, Signal};
 
+use super::rig::{Node, piped};
+
 /// Whose system calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Thread {
@@ -117,6 +119,16 @@ pub(crate) fn learn(pid: u32, file: &Path, operation: impl FnOnce()) -> Vec<Mome
         _ => Some(Thread::Any),
     };
     moments_in(file, thread)
+}
+
+/// Starts the daemon under a strace with these arguments.
+pub(crate) fn launch(node: &mut Node, arguments: &[&str]) {
+    let daemon = node.command(&[]);
+    let mut command = Command::new("strace");
+    // The daemon stays the child of the test.
+    command.arg("-D").args(arguments).arg(daemon.get_program());
+    command.args(daemon.get_args());
+    node.run(piped(command));
 }
 
 /// Every system call of the control thread while a daemon starts, which `start` does with the

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::path_of;
 use super::rig::{Node, Space, eventually, identity, privileged};
 
 /// Two ways for a daemon to end.
@@ -43,12 +43,6 @@ fn plugin(node: &Node, verb: &str, name: &str, netns: &str) -> String {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{verb} of {name}: {said}");
     said
-}
-
-/// A path of a network namespace that nobody named.
-fn path_of(space: &Space) -> String {
-    let (process, fd) = (std::process::id(), space.0.as_fd().as_raw_fd());
-    format!("/proc/{process}/fd/{fd}")
 }
 
 /// A new pod.

@@ -238,7 +238,8 @@ impl Node {
         fs::rename(temporary, path).unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// What starts the daemon.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
         command
             .arg("daemon")
@@ -268,16 +269,8 @@ impl Node {
         self.run(self.command(arguments));
     }
 
-    /// Starts the daemon by means of another program.
-    pub(crate) fn launch_by(&mut self, program: &str, arguments: &[&str]) {
-        let daemon = self.command(&[]);
-        let mut command = Command::new(program);
-        command.args(arguments).arg(daemon.get_program());
-        command.args(daemon.get_args());
-        self.run(piped(command));
-    }
-
-    fn run(&mut self, command: Command) {
+    /// Has `command` start the daemon.
+    pub(crate) fn run(&mut self, command: Command) {
         let mut child = self.space.0.spawn(command).unwrap();
         let (lines, log) = unbounded();
         let stderr = BufReader::new(child.stderr.take().unwrap());
@@ -405,7 +398,8 @@ impl Node {
     }
 }
 
-fn piped(mut command: Command) -> Command {
+/// With what it says in the hands of the test.
+pub(crate) fn piped(mut command: Command) -> Command {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
