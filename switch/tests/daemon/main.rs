@@ -17,6 +17,7 @@ mod doors;
 mod first_instant;
 mod life;
 mod live_change;
+mod load;
 mod overlay;
 mod pods;
 mod policies;
