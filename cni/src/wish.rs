@@ -183,12 +183,23 @@ fn protocol(name: &str) -> Result<PortProtocol, CniError> {
     }
 }
 
-const fn bandwidth(limits: spec::Bandwidth) -> Bandwidth {
+/// The burst that runtimes give for a pod that asks for a rate alone.
+const NO_BURST: u64 = u32::MAX as u64;
+
+/// The least burst in its place, in bits: four of the largest packets.
+const LEAST_BURST: u64 = 4 * 65_536 * 8;
+
+fn bandwidth(limits: spec::Bandwidth) -> Bandwidth {
+    // Taken at its word, it would let half a gigabyte pass before any limit.
+    let burst = |rate: u64, burst: u64| match burst {
+        NO_BURST => (rate / 10).max(LEAST_BURST),
+        burst => burst,
+    };
     Bandwidth {
         ingress_rate: limits.ingress_rate,
-        ingress_burst: limits.ingress_burst,
+        ingress_burst: burst(limits.ingress_rate, limits.ingress_burst),
         egress_rate: limits.egress_rate,
-        egress_burst: limits.egress_burst,
+        egress_burst: burst(limits.egress_rate, limits.egress_burst),
     }
 }
 
@@ -318,6 +329,23 @@ mod tests {
             let error = gather("", config.clone()).unwrap_err();
             assert_eq!(error.code, code, "{config}");
         }
+    }
+
+    #[test]
+    fn a_burst_nobody_asked_for_is_a_tenth_of_a_second() {
+        let wish = gather(
+            "",
+            json!({"runtimeConfig": {"bandwidth": {
+                "ingressRate": 100_000_000, "ingressBurst": u32::MAX,
+                "egressRate": 1000, "egressBurst": u32::MAX,
+            }}}),
+        );
+        let given = wish.unwrap().bandwidth.unwrap();
+        let bursts = (given.ingress_burst, given.egress_burst);
+        assert_eq!(bursts, (10_000_000, LEAST_BURST));
+        let asked = json!({"runtimeConfig": {"bandwidth": {"egressRate": 8, "egressBurst": 9}}});
+        let given = gather("", asked).unwrap().bandwidth.unwrap();
+        assert_eq!((given.egress_rate, given.egress_burst), (8, 9));
     }
 
     #[test]
