@@ -140,7 +140,13 @@ impl<'a> Delegate<'a> {
         Err(match serde_json::from_slice::<Theirs>(&ended.stdout) {
             Ok(theirs) => {
                 let msg = format!("the IPAM plugin {name} failed: {}", theirs.msg);
-                CniError::new(Code(theirs.code), msg, theirs.details)
+                let details = match theirs.details {
+                    details if details.is_empty() => {
+                        "it says no more; it acts by `ipam` in the network configuration".to_owned()
+                    }
+                    details => details,
+                };
+                CniError::new(Code(theirs.code), msg, details)
             }
             Err(_) => {
                 let msg = format!("the IPAM plugin {name} failed without saying why");
