@@ -6,6 +6,7 @@
 //! host ports to pods. The table is replaced in one transaction, so no packet ever meets half of
 //! it. It never reads or changes another table. See nft(8), linux/netfilter/nf_tables.h.
 
+mod connections;
 mod expression;
 mod forward;
 mod message;
@@ -14,6 +15,7 @@ mod state;
 
 use std::net::IpAddr;
 
+pub use connections::{forget_redirected, forget_undirected};
 pub use forward::{HostPort, Transport};
 pub use state::Fingerprint;
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use weft_sys::netlink::{Netlink, addr, link, neigh, route};
-use weft_sys::nft::{Fingerprint, HostPort, NatTable};
+use weft_sys::nft::{self, Fingerprint, HostPort, NatTable};
 use weft_sys::tap::TapQueue;
 use weft_sys::{SysError, sysctl};
 use weft_wire::Mac;
@@ -169,8 +169,21 @@ impl Host {
             )?;
         }
         let fingerprint = table.install()?;
-        self.rules = Some(Rules { table, fingerprint });
+        let before = self.rules.replace(Rules { table, fingerprint });
+        self.welcome(before.map_or_else(Vec::new, |rules| rules.table.forwards));
         Ok(())
+    }
+
+    /// Has senders that met a host port before it led to its pod find it.
+    fn welcome(&self, before: Vec<HostPort>) {
+        let before: BTreeSet<HostPort> = before.into_iter().collect();
+        let now = self.rules.iter().flat_map(|rules| &rules.table.forwards);
+        for new in now.filter(|port| !before.contains(port)) {
+            if let Err(error) = nft::forget_undirected(new) {
+                let port = new.host_port;
+                tracing::warn!(%error, "some senders may not find host port {port} until they pause");
+            }
+        }
     }
 
     fn reroute(&mut self, wanted: &BTreeSet<IpNetwork>) -> Result<(), SysError> {

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use weft_sys::netns::{Netns, NetnsId};
-use weft_sys::{SysError, uptime};
+use weft_sys::{SysError, nft, uptime};
 
 use super::super::ports::{self, gateway_of, host_bits};
 use super::Control;
@@ -198,11 +198,15 @@ impl Control {
         let Some(attachment) = self.attachments.get(identity) else {
             return Ok(false);
         };
-        for address in &attachment.ips {
+        let (ips, had_ports) = (attachment.ips.clone(), !attachment.ports.is_empty());
+        for address in &ips {
             self.conntrack.purge_address(*address);
         }
         self.attachments.release(identity)?;
         self.follow_with_host();
+        if had_ports {
+            ips.iter().copied().for_each(forget_redirected);
+        }
         Ok(true)
     }
 
@@ -213,6 +217,13 @@ impl Control {
             self.attachments.settle(identity)?;
         }
         Ok(())
+    }
+}
+
+/// Without rules for them, host ports of a pod still lead to its address in what began before.
+fn forget_redirected(to: IpAddr) {
+    if let Err(error) = nft::forget_redirected(to) {
+        tracing::warn!(%error, "connections to host ports of {to} go on until they fall silent");
     }
 }
 
