@@ -11,14 +11,17 @@
     reason = "a failed expectation is how a test fails"
 )]
 
+mod bandwidth;
 mod busy;
 mod containerd;
 mod doors;
 mod first_instant;
+mod host_ports;
 mod life;
 mod live_change;
 mod load;
 mod overlay;
+mod plugin;
 mod pods;
 mod policies;
 mod restart;
