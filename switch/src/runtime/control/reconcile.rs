@@ -28,11 +28,12 @@ impl Control {
         for identity in self.attachments.unfinished() {
             self.forget(&identity, "it was never finished");
         }
+        // First, since after a restart nobody forwards for pods until then.
+        self.revive();
         if self.refresh_addresses() {
             self.publish_change(self.now());
         }
         self.release_the_dead();
-        self.revive();
         self.guard_rules();
         if let Err(failure) = self.attachments.compact() {
             tracing::warn!("{failure}");
