@@ -116,8 +116,9 @@ pub fn run(config: &Config, backend: Backend) -> Result<(), StartError> {
             control.serve(&inbox);
             open.close();
         });
-    control.shut_down();
+    control.dismiss_workers();
     threads.into_iter().for_each(join);
+    control.shut_down();
     outcome
 }
 

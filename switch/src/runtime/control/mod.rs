@@ -336,14 +336,18 @@ impl Control {
         })
     }
 
-    /// Takes the node's interface away and lets the workers go. Pods keep theirs, for the next
-    /// daemon.
-    pub(super) fn shut_down(mut self) {
+    /// Tells the workers to leave.
+    pub(super) fn dismiss_workers(&self) {
         tracing::info!("leaving");
         for worker in &self.workers {
             // A worker that is gone needs no telling.
             let _ = worker.send(Message::Stop);
         }
+    }
+
+    /// Takes the node's interface away, once no worker adds to what is known of connections. Pods
+    /// keep theirs, for the next daemon.
+    pub(super) fn shut_down(mut self) {
         if self.attachments.iter().next().is_some() {
             self.memory.save(&self.conntrack, self.now());
         } else {
