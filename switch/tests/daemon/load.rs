@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -17,7 +18,7 @@ use weft_policy::Moment;
 use weft_switch::runtime::Clock;
 
 use super::busy::say;
-use super::rig::{Node, Space, eventually, privileged};
+use super::rig::{Node, Space, eventually, privileged, request};
 
 /// Connections from each client pod.
 const EACH: usize = 25;
@@ -286,13 +287,28 @@ fn hear(socket: &UdpSocket, stop: &AtomicBool, seen: &Seen) {
         };
         let word = |at: usize| u64::from_be_bytes(datagram[at..at + 8].try_into().unwrap());
         let now = [word(0), word(8)];
-        if let Some([number, nanos]) = last.replace(now) {
-            assert!(now[0] > number, "datagrams keep their order");
-            seen.lost.fetch_add(now[0] - number - 1, Relaxed);
-            seen.longest.fetch_max(now[1] - nanos, Relaxed);
-        }
         seen.received.fetch_add(1, Relaxed);
+        let [number, nanos] = last.unwrap_or(now);
+        if now[0] < number {
+            // Counted as lost, and only late.
+            seen.lost.fetch_sub(1, Relaxed);
+            continue;
+        }
+        seen.lost
+            .fetch_add((now[0] - number).saturating_sub(1), Relaxed);
+        seen.longest.fetch_max(now[1] - nanos, Relaxed);
+        last = Some(now);
     }
+}
+
+/// A pod whose namespace can be found by its path again, as a runtime's can.
+fn pod(node: &Node, name: &str, ip: &str) -> Space {
+    let space = Space::new();
+    let fd = space.0.as_fd().as_raw_fd();
+    let mut attach = request(name, &[ip]);
+    attach.netns = format!("/proc/{}/fd/{fd}", std::process::id());
+    node.client().attach(attach, &space.0).unwrap();
+    space
 }
 
 /// Until the connections of this moment are written down for the next daemon.
@@ -340,10 +356,7 @@ fn a_hundred_connections_outlive_the_daemon() {
         node.manifest("pods.yaml", &manifests());
         node.start(&[]);
     }
-    let pods = PODS.map(|(name, node, ip)| {
-        let node = if node == "node-a" { &a } else { &b };
-        node.pod(name, &[ip]).space
-    });
+    let pods = PODS.map(|(name, node, ip)| pod(if node == "node-a" { &a } else { &b }, name, ip));
     let [open_a, shut_a, server_a, open_b, shut_b, server_b] = &pods;
     let clock = Clock::start();
     let mut load = Load::new(clock);
