@@ -231,8 +231,14 @@ fn a_host_port_leads_to_its_pod() {
             hears(&outside, &[DOOR[family], NODE[family]], 8080, &me);
             hears(&outside, &[DOOR[family]], 8081, &me);
             hears_nothing(&outside, &[NODE[family]], 8081);
+            for ip in [DOOR[family], NODE[family]] {
+                hears(&a.space, &[ip], 8080, &format!("web {ip}"));
+            }
+            // By their node, whose address in the pod network they get: the answer has to come back
+            // that way.
+            let by_node = format!("web {}", ["10.244.1.0", "fd00:10:244:1::"][family]);
+            hears(&near.space, &[DOOR[family], NODE[family]], 8080, &by_node);
             for space in [&a.space, &near.space] {
-                hears(space, &[DOOR[family], NODE[family]], 8080, "web ");
                 hears(space, &[DOOR[family]], 8081, "web ");
             }
             hears(&far.space, &[NODE[family]], 8080, "web ");
@@ -241,7 +247,7 @@ fn a_host_port_leads_to_its_pod() {
             let me = format!("beyond {}", OUTSIDE[family]);
             hears(&outside, &[BEYOND[family]], 8080, &me);
         }
-        hears(&a.space, &["127.0.0.1"], 8080, "web ");
+        hears(&a.space, &["127.0.0.1"], 8080, "web 10.244.1.0");
         hears_nothing(&a.space, &["127.0.0.1"], 8081);
         // And all of it again after a restart.
         assert!(a.stop().0.success());
