@@ -288,7 +288,9 @@ fn policies_judge_who_comes_by_a_host_port() {
         return;
     }
     let Around { a, b, outside, .. } = around();
-    a.manifest("pods.yaml", &pod_yaml("default", "web"));
+    let pods = ["web", "near"].map(|name| pod_yaml("default", name));
+    a.manifest("pods.yaml", &pods.concat());
+    let near = a.pod("near", &[]);
     let far = b.pod("far", &[]);
     let mut web = Sandbox::new(&a, "web").with("portMappings", json!(both(8080, "")));
     web.add();
@@ -300,6 +302,12 @@ fn policies_judge_who_comes_by_a_host_port() {
     enforce(&[]);
     hears_nothing(&outside, &DOOR, 8080);
     hears_nothing(&far.space, &NODE, 8080);
+    // A pod of the same node comes as the node, which nobody holds off: its own policies have to.
+    hears(&near.space, &NODE, 8080, "web ");
+    let shut = "{podSelector: {matchLabels: {app: near}}, policyTypes: [Egress]}";
+    a.manifest("near.yaml", &policy_yaml("default", "near", shut));
+    assert_eq!(a.client().sync().unwrap().problems, []);
+    hears_nothing(&near.space, &NODE, 8080);
     enforce(&["198.51.100.2/32", "2001:db8:5::2/128"]);
     hears(&outside, &DOOR, 8080, "web ");
     hears_nothing(&far.space, &NODE, 8080);
