@@ -131,10 +131,17 @@ fn killed(site: &mut Site, operation: Operation, moment: &Moment) -> Verdict {
     // If it still lives, this kills it.
     site.node.daemon = None;
     drop(strace);
-    site.node.start(&[]);
     let mut found = Differences::new();
-    if let (Err(error), false) = (&answer, hit) {
-        found.push(format!("refused though nothing was done to it: {error}"));
+    if matches!(answer, Ok(Some(_))) && scene.pod.links().is_empty() {
+        found.push("the interface went with the daemon".to_owned());
+    }
+    site.node.start(&[]);
+    match &answer {
+        Err(error) if !hit => found.push(format!("refused though nobody disturbed: {error}")),
+        Ok(attached) if attached.is_some() != site.has_port(POD) => {
+            found.push("what was acknowledged is not so without a GC".to_owned());
+        }
+        _ => {}
     }
     let answer = answer.ok().flatten();
     found.extend(operation.judge(site, &scene, answer.as_ref()));

@@ -64,6 +64,12 @@ impl Site {
         Ok(())
     }
 
+    /// Whether a pod has a port.
+    pub(crate) fn has_port(&self, name: &str) -> bool {
+        let (id, ports) = (identity(name).container_id, self.node.client().ports());
+        ports.unwrap().iter().any(|port| port.container_id == id)
+    }
+
     /// What is not as it should be when the witness and `present` are attached, and nothing is
     /// in the namespaces of `absent`.
     pub(crate) fn differences(
