@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use weft_switch::api::{Attached, Client, ClientError, Detach};
 
-use super::rig::{Node, Pod, Space, eventually, identity, privileged, request};
+use super::rig::{Node, Pod, Space, eventually, identity, pause, privileged, request};
 use super::{path_of, soon, tell};
 
 const RUNTIMES: usize = 8;
@@ -106,7 +106,7 @@ fn torment(node: &mut Node, random: &mut Random, over: impl Fn() -> bool) -> usi
     while !over() {
         // Sometimes it does not come to itself in between.
         let most = if random.below(4) == 0 { 150 } else { 2500 };
-        std::thread::park_timeout(Duration::from_millis(random.below(most)));
+        pause(Duration::from_millis(random.below(most)));
         node.daemon = None;
         node.launch(&[]);
         kills += 1;

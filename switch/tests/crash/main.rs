@@ -53,7 +53,7 @@ fn soon(mut is: impl FnMut() -> bool) -> bool {
     tries.any(|_| {
         let is = is();
         if !is {
-            std::thread::park_timeout(Duration::from_millis(10));
+            rig::pause(Duration::from_millis(10));
         }
         is
     })

@@ -158,13 +158,14 @@ impl Site {
         files.iter().map(|name| format!("file {name}")).collect()
     }
 
-    /// Uses the range up and gives it back: `held` pods beside the witness leave room for so many
-    /// and no more, none of whose addresses is another's.
-    pub(crate) fn fill(&self, held: &[&Attached]) -> Differences {
+    /// Uses the range up and gives it back: the pods that have ports leave room for so many and no
+    /// more, none of whose addresses is another's.
+    pub(crate) fn fill(&self) -> Differences {
         let mut found = Differences::new();
-        let mut given: Vec<IpAddr> = Vec::new();
-        let others = held.iter().copied().chain([&self.witness.attached]);
-        given.extend(others.flat_map(|pod| pod.ips.iter().map(|ip| ip.ip())));
+        let mut pods = self.node.client().ports().unwrap();
+        pods.retain(|port| port.kind == "pod");
+        let room = ROOM - pods.len();
+        let mut given: Vec<IpAddr> = pods.into_iter().flat_map(|pod| pod.addresses).collect();
         let mut names = Vec::new();
         for (number, space) in self.spaces.iter().enumerate() {
             let name = format!("filler-{number}");
@@ -177,7 +178,6 @@ impl Site {
                 Err(error) => found.push(format!("filling the range: {error}")),
             }
         }
-        let room = ROOM - 1 - held.len();
         if names.len() != room {
             found.push(format!("{} of {room} addresses are free", names.len()));
         }

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::path_of;
-use super::rig::{Node, Space, eventually, identity, privileged};
+use super::rig::{Node, Space, eventually, identity, pause, privileged};
 
 /// Two ways for a daemon to end.
 const ENDINGS: [fn(&mut Node); 2] = [
@@ -119,7 +119,7 @@ fn daemons_that_die_while_they_catch_up() {
     }
     for life in (0..300).step_by(15) {
         node.launch(&[]);
-        std::thread::park_timeout(Duration::from_millis(life));
+        pause(Duration::from_millis(life));
         node.daemon = None;
     }
     node.start(&[]);

@@ -46,9 +46,16 @@ pub(crate) fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) ->
         if let Some(value) = ready() {
             return value;
         }
-        std::thread::park_timeout(PAUSE);
+        pause(PAUSE);
     }
     panic!("waited in vain: {what}")
+}
+
+/// Waits so long.
+pub(crate) fn pause(span: Duration) {
+    // A scope of threads that ended may have left a wake-up, which would end the wait at once.
+    std::thread::park_timeout(Duration::ZERO);
+    std::thread::park_timeout(span);
 }
 
 /// A network namespace that vanishes with its last user.
