@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process;
 
 use rustix::fs::{FlockOperation, flock};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -43,7 +42,8 @@ impl Listener {
         flock(&lock, FlockOperation::LockExclusive).context(what)?;
         refuse_living(path).context(what)?;
         // A name of its own first: nobody can connect before the mode is right.
-        let name = format!(".{}.{}", name.to_string_lossy(), process::id());
+        // Always the same, so that what a maker that was killed has left is replaced.
+        let name = format!(".{}.new", name.to_string_lossy());
         let temporary = directory.join(name);
         let bound = bind_private(&temporary, path);
         if bound.is_err() {
@@ -136,7 +136,7 @@ fn refuse_living(path: &Path) -> io::Result<()> {
 }
 
 fn bind_private(temporary: &Path, path: &Path) -> io::Result<(UnixListener, Metadata)> {
-    // In a container every predecessor had this process number, one that crashed here too.
+    // Under the lock nobody else is at work on it.
     match fs::remove_file(temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(mode(path.parent().unwrap()), 0o700);
         let stream = UnixStream::connect(&path).unwrap();
         let accepted = listener.accept().unwrap();
-        assert_eq!(peer(&accepted).unwrap().pid, process::id());
+        assert_eq!(peer(&accepted).unwrap().pid, std::process::id());
         assert_eq!(
             peer(&stream).unwrap().uid,
             rustix::process::geteuid().as_raw()
@@ -176,7 +176,7 @@ mod tests {
     fn a_dead_listeners_file_is_replaced_and_a_live_ones_is_not() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("weft.sock");
-        let unfinished = format!(".weft.sock.{}", process::id());
+        let unfinished = ".weft.sock.new";
         drop(UnixListener::bind(root.path().join(unfinished)).unwrap());
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "the standard library leaves the file");
