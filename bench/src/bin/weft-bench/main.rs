@@ -1,0 +1,66 @@
+//! `weft-bench`: how fast is weft beside the kernel, and what does it leave behind?
+//!
+//! One subcommand per subject, each in a module of its own; the pure stages are measured by
+//! `cargo bench`. Started as `weft`, `weft-cni` or as its own baseline it is that program, so that
+//! links to it serve where those were not built.
+#![forbid(unsafe_code)]
+
+mod cni;
+mod interrupt;
+mod stats;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use weft_switch::cli;
+
+/// Measures weft by real packets and processes; needs root
+#[derive(Debug, Parser)]
+#[command(name = "weft-bench", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Attach and detach pods through the CNI plugin: how long it takes, or what it leaves
+    Cni(cni::CniCommand),
+}
+
+fn main() -> ExitCode {
+    let name = std::env::args_os().next().unwrap_or_default();
+    if let Some(code) = weft_cni::main_of(&name) {
+        return code;
+    }
+    match Path::new(&name).file_name().and_then(|name| name.to_str()) {
+        Some("weft") => cli::Cli::parse().run(),
+        Some(cni::BARE) => cni::bare(),
+        _ => run(),
+    }
+}
+
+fn run() -> ExitCode {
+    let Command::Cni(command) = Cli::parse().command;
+    if let Err(missing) = weft_sys::caps::check() {
+        eprintln!("error: {missing}");
+        return ExitCode::from(cli::HOST);
+    }
+    command.run().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(cli::NO)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}
