@@ -32,6 +32,8 @@ pub(super) struct Device {
     pub(super) index: u32,
     pub(super) queues: Vec<TapQueue>,
     pub(super) backend: Backend,
+    /// The pod's side of the kernel, for what is left to do.
+    netlink: Netlink,
 }
 
 /// Makes the device in `netns` and sets everything that needs no link.
@@ -41,15 +43,16 @@ pub(super) fn prepare(
     backend: Backend,
     workers: usize,
 ) -> Result<Device, SysError> {
-    let mut netlink = Netlink::open_in(&netns)?;
-    if link::get(&mut netlink, &interface.name)?.is_some() {
-        let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-        let error = SysError::new(format!("create {} in the pod", interface.name), exists);
-        return Err(
-            error.with_hint("the pod has an interface of that name, made by another plugin")
-        );
-    }
-    configure(netns, netlink, interface, (backend, workers))
+    let vacant = |left| match left {
+        None => Ok(()),
+        Some(_) => {
+            let exists = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+            let error = SysError::new(format!("create {} in the pod", interface.name), exists);
+            let hint = "the pod has an interface of that name, made by another plugin";
+            Err(error.with_hint(hint))
+        }
+    };
+    configure(netns, interface, (backend, workers), vacant)
 }
 
 /// Takes over the device that an earlier daemon left in `netns`; makes it anew where it is gone.
@@ -59,15 +62,16 @@ pub(super) fn reopen(
     backend: Backend,
     workers: usize,
 ) -> Result<Device, SysError> {
-    let mut netlink = Netlink::open_in(&netns)?;
-    let left = link::get(&mut netlink, &interface.name)?;
-    if left.is_none() {
-        tracing::warn!(
-            interface = interface.name,
-            "the pod's interface is made anew"
-        );
-    }
-    configure(netns, netlink, interface, (backend, workers))
+    let missed = |left: Option<link::Link>| {
+        if left.is_none() {
+            tracing::warn!(
+                interface = interface.name,
+                "the pod's interface is made anew"
+            );
+        }
+        Ok(())
+    };
+    configure(netns, interface, (backend, workers), missed)
 }
 
 /// A queue of the device with these names that an earlier daemon left in `netns`, if it is there.
@@ -83,31 +87,34 @@ pub(super) fn seize(netns: &Netns, name: &str, mac: &str) -> Result<Option<TapQu
     Ok(queues.into_iter().next())
 }
 
+/// Enters the namespace once for all: every time takes a thread that has to be scheduled.
 fn configure(
     netns: Netns,
-    mut netlink: Netlink,
     interface: &Interface,
     (backend, workers): (Backend, usize),
+    judge: impl FnOnce(Option<link::Link>) -> Result<(), SysError> + Send,
 ) -> Result<Device, SysError> {
-    let (queues, backend) = netns.run(|| open(&interface.name, backend, workers))??;
-    let index = link::index_of(&mut netlink, &interface.name)?;
-    let mac = Some(interface.mac.octets());
-    let mtu = Some(interface.mtu.into());
-    link::change(
-        &mut netlink,
-        index,
-        &link::Change {
-            mac,
-            mtu,
+    let configured = netns.run(|| {
+        let mut netlink = Netlink::open()?;
+        judge(link::get(&mut netlink, &interface.name)?)?;
+        let (queues, backend) = open(&interface.name, backend, workers)?;
+        let index = link::index_of(&mut netlink, &interface.name)?;
+        let change = link::Change {
+            mac: Some(interface.mac.octets()),
+            mtu: Some(interface.mtu.into()),
             ..link::Change::default()
-        },
-    )?;
-    netns.run(|| tune(interface))??;
+        };
+        link::change(&mut netlink, index, &change)?;
+        tune(interface)?;
+        Ok::<_, SysError>((index, queues, backend, netlink))
+    })?;
+    let (index, queues, backend, netlink) = configured?;
     Ok(Device {
         netns,
         index,
         queues,
         backend,
+        netlink,
     })
 }
 
@@ -154,24 +161,27 @@ pub(super) fn ignore_missing(result: Result<bool, SysError>) -> Result<(), SysEr
 
 /// Raises the device and gives it addresses, the route to the gateway and its neighbour entry, and
 /// the default route of each family that has none yet; answers the gateways of those it gave.
-pub(super) fn bring_up(device: &Device, interface: &Interface) -> Result<Vec<IpAddr>, SysError> {
-    let mut netlink = Netlink::open_in(&device.netns)?;
-    let index = device.index;
-    if let Some(loopback) = link::get(&mut netlink, "lo")?.filter(|loopback| !loopback.up) {
-        link::set_up(&mut netlink, loopback.index)?;
+pub(super) fn bring_up(
+    device: &mut Device,
+    interface: &Interface,
+) -> Result<Vec<IpAddr>, SysError> {
+    let Device { index, netlink, .. } = device;
+    let index = *index;
+    if let Some(loopback) = link::get(netlink, "lo")?.filter(|loopback| !loopback.up) {
+        link::set_up(netlink, loopback.index)?;
     }
-    link::set_up(&mut netlink, index)?;
-    let defaults = route::list_default(&mut netlink)?;
+    link::set_up(netlink, index)?;
+    let defaults = route::list_default(netlink)?;
     let mut given = Vec::new();
     for address in &interface.addresses {
         addr::ensure(
-            &mut netlink,
+            netlink,
             &addr::Address::new(index, *address, host_bits(*address)),
         )?;
         let gateway = gateway_of(*address);
         let mac = GATEWAY_MAC.octets();
         neigh::ensure(
-            &mut netlink,
+            netlink,
             &neigh::Neighbor {
                 index,
                 ip: gateway,
@@ -180,7 +190,7 @@ pub(super) fn bring_up(device: &Device, interface: &Interface) -> Result<Vec<IpA
         )?;
         let to_gateway = route::Hop::Link { index };
         route::ensure(
-            &mut netlink,
+            netlink,
             &route::Route::new(gateway, host_bits(gateway), to_gateway),
         )?;
         let default = route::Route::default_via(gateway, index, true);
@@ -188,7 +198,7 @@ pub(super) fn bring_up(device: &Device, interface: &Interface) -> Result<Vec<IpA
             held.destination.is_ipv4() == address.is_ipv4() && held.hop.index() != Some(index)
         };
         if !defaults.iter().any(another) {
-            route::ensure(&mut netlink, &default)?;
+            route::ensure(netlink, &default)?;
             given.push(gateway);
         }
     }

@@ -114,9 +114,11 @@ impl Control {
         for opening in openings.iter_mut() {
             self.install(opening);
         }
-        let opened = self
-            .publish()
-            .and_then(|()| openings.iter().try_for_each(|opening| self.raise(opening)));
+        let opened = self.publish().and_then(|()| {
+            openings
+                .iter_mut()
+                .try_for_each(|opening| self.raise(opening))
+        });
         opened.inspect_err(|_| openings.iter().for_each(|opening| self.close(opening.port)))
     }
 
@@ -151,13 +153,13 @@ impl Control {
     }
 
     /// Lets workers and the kernel know of it.
-    fn raise(&mut self, opening: &Opening) -> Result<(), Failure> {
+    fn raise(&mut self, opening: &mut Opening) -> Result<(), Failure> {
         let Some(held) = self.ports.get(&opening.port) else {
             return Ok(());
         };
         let queues = Arc::clone(&held.queues);
         self.register(opening.port, &queues)?;
-        let raised = ports::bring_up(&opening.device, &opening.wanted.interface);
+        let raised = ports::bring_up(&mut opening.device, &opening.wanted.interface);
         let default_via = raised.map_err(|error| host_failure(&error))?;
         if let Some(held) = self.ports.get_mut(&opening.port) {
             held.default_via = default_via;
