@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -142,7 +143,9 @@ struct Shared<'a> {
     begun: AtomicUsize,
     done: AtomicUsize,
     retries: AtomicUsize,
-    failed: AtomicBool,
+    /// The first failure of anybody; the others end then.
+    failed: Mutex<Option<anyhow::Error>>,
+    ended: AtomicBool,
 }
 
 /// What was seen while the lanes worked.
@@ -177,7 +180,8 @@ pub(super) fn run(
         begun: AtomicUsize::new(0),
         done: AtomicUsize::new(0),
         retries: AtomicUsize::new(0),
-        failed: AtomicBool::new(false),
+        failed: Mutex::default(),
+        ended: AtomicBool::new(false),
     };
     // A daemon that leaves writes down the connections it knows; one that is killed has written
     // them down some seconds ago, and younger ones would break.
@@ -229,25 +233,21 @@ fn settled(node: &Node, before: Option<&Holdings>, interrupt: &Interrupt) -> Res
 fn wear_out(node: &mut Node, shared: &Shared<'_>, kill_every: usize, clock: Clock) -> Result<Seen> {
     std::thread::scope(|scope| {
         let lanes: Vec<_> = (0..LANES)
-            .map(|lane| {
-                scope.spawn(move || {
-                    let worked = shared.work(lane);
-                    if worked.is_err() {
-                        shared.failed.store(true, Ordering::Relaxed);
-                    }
-                    worked
-                })
-            })
+            .map(|lane| scope.spawn(move || shared.note(shared.work(lane))))
             .collect();
-        let seen = watch(node, shared, kill_every, clock);
-        if seen.is_err() {
-            shared.failed.store(true, Ordering::Relaxed);
-        }
+        let seen = shared.note(watch(node, shared, kill_every, clock));
         for lane in lanes {
-            let worked = lane.join().map_err(|_| anyhow!("a lane panicked"))?;
-            worked.with_context(|| format!("the daemon's last words:\n{}", node.last_words()))?;
+            lane.join().map_err(|_| anyhow!("a lane panicked"))?;
         }
-        seen
+        let failed = shared
+            .failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(error) = failed {
+            return Err(error.context(format!("the daemon's last words:\n{}", node.last_words())));
+        }
+        seen.context("the churn ended early")
     })
 }
 
@@ -258,7 +258,7 @@ fn watch(node: &mut Node, shared: &Shared<'_>, kill_every: usize, clock: Clock) 
     let mut next_look = Duration::ZERO;
     loop {
         let done = shared.done.load(Ordering::Relaxed);
-        if done >= shared.pods || shared.failed.load(Ordering::Relaxed) {
+        if done >= shared.pods || shared.ended.load(Ordering::Relaxed) {
             return Ok(seen);
         }
         shared.interrupt.check()?;
@@ -307,8 +307,21 @@ impl Shared<'_> {
         kept.iter().try_for_each(|sandbox| self.detach(sandbox))
     }
 
+    fn note<T>(&self, outcome: Result<T>) -> Option<T> {
+        let error = match outcome {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_none() {
+            *failed = Some(error);
+        }
+        self.ended.store(true, Ordering::Relaxed);
+        None
+    }
+
     fn goes_on(&self) -> Result<()> {
-        if self.failed.load(Ordering::Relaxed) {
+        if self.ended.load(Ordering::Relaxed) {
             bail!("the churn ended early");
         }
         self.interrupt.check()
