@@ -26,8 +26,9 @@ const INTERVAL: Duration = Duration::from_millis(2);
 const PIECE: usize = 1000;
 /// What is under way arrives within this time, or never.
 const LAST: Duration = Duration::from_secs(1);
-/// A stream that stands still for so long is broken.
-const BROKEN: Duration = Duration::from_secs(60);
+/// A stream that stands still for so long is broken. The kernel tries again after a second, two,
+/// four and so on up to two minutes; each try may meet a daemon that is away.
+const BROKEN: Duration = Duration::from_secs(300);
 
 /// What the two did and saw.
 #[derive(Debug, Default)]
@@ -40,6 +41,8 @@ pub(super) struct Observed {
     pub(super) streamed: u64,
     /// Longest time without any.
     pub(super) stall: Duration,
+    /// Why it ended early, if it did: what each end says.
+    pub(super) broken: Option<String>,
 }
 
 /// Two pods that talk.
@@ -133,18 +136,24 @@ impl Talk {
         let sent = joined(self.datagrams_out)?;
         let mut arrived = joined(self.datagrams_in)?;
         arrived.resize(sent.len(), false);
-        let poured = joined(self.stream_out).context("the stream broke")?;
-        let (streamed, stall) = joined(self.stream_in).context("the stream broke")?;
-        if poured != streamed {
-            return Err(anyhow!(
-                "the stream ended after {streamed} of {poured} bytes"
-            ));
-        }
+        let (poured, drunk) = (joined(self.stream_out), joined(self.stream_in));
+        let (streamed, stall, broken) = match (poured, drunk) {
+            (Ok(poured), Ok((streamed, stall))) => {
+                let short = format!("it ended after {streamed} of {poured} bytes");
+                (streamed, stall, (poured != streamed).then_some(short))
+            }
+            (poured, drunk) => {
+                let why = [poured.err(), drunk.err()].into_iter().flatten();
+                let why: Vec<_> = why.map(|error| format!("{error:#}")).collect();
+                (0, Duration::ZERO, Some(why.join("; ")))
+            }
+        };
         Ok(Observed {
             sent,
             arrived,
             streamed,
             stall,
+            broken,
         })
     }
 }
@@ -202,7 +211,8 @@ fn pour(mut stream: TcpStream, stop: &AtomicBool) -> Result<u64> {
     let mut at = 0;
     while !stop.load(Ordering::Relaxed) {
         let piece: Vec<u8> = (at..at + PIECE as u64).map(byte).collect();
-        stream.write_all(&piece).context("a pod cannot write")?;
+        let written = stream.write_all(&piece);
+        written.with_context(|| format!("a pod cannot write behind byte {at}"))?;
         at += PIECE as u64;
         std::thread::park_timeout(INTERVAL);
     }
@@ -214,7 +224,8 @@ fn drink(mut stream: TcpStream) -> Result<(u64, Duration)> {
     let mut buffer = [0; 16 << 10];
     loop {
         let clock = Clock::start();
-        let count = stream.read(&mut buffer).context("a pod cannot read")?;
+        let count = stream.read(&mut buffer);
+        let count = count.with_context(|| format!("a pod cannot read behind byte {at}"))?;
         if count == 0 {
             return Ok((at, stall));
         }

@@ -111,7 +111,7 @@ impl Answer {
             self.datagrams, self.lost_in_absences, self.lost_otherwise
         );
         text += &format!(
-            "stream: {} bytes, all right; longest stall {:.0} ms\n",
+            "stream: {} bytes, each as it was sent; longest stall {:.0} ms\n",
             self.stream_bytes, self.stream_stall
         );
         text += &format!(
@@ -406,6 +406,9 @@ fn judge(machine: Machine, seen: &Seen, observed: &Observed, mut failures: Vec<S
         failures.push(format!(
             "{lost_otherwise} datagrams were lost while the daemon was there"
         ));
+    }
+    if let Some(why) = &observed.broken {
+        failures.push(format!("the stream broke: {why}"));
     }
     if seen.journal > JOURNAL {
         failures.push(format!("the journal grew to {} bytes", seen.journal));
