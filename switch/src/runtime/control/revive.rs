@@ -23,14 +23,6 @@ use crate::api::{Failure, Identity};
 use crate::ipam::Attachment;
 use crate::path::{Location, PortId};
 
-/// What has become of an attachment.
-enum Found {
-    /// Its device, without owner.
-    Device(Wanted, Device),
-    /// Nothing: its namespace is gone.
-    Gone,
-}
-
 impl Control {
     /// Opens the port of every finished attachment that has none.
     pub(super) fn revive(&mut self) {
@@ -41,7 +33,7 @@ impl Control {
         for attachment in waiting {
             let identity = &attachment.identity;
             match self.look_for(&attachment) {
-                Ok(Found::Device(wanted, device)) => match self.free_port(openings.len()) {
+                Ok(Some((wanted, device))) => match self.free_port(openings.len()) {
                     Ok(port) => openings.push(Opening {
                         port,
                         identity: identity.clone(),
@@ -50,7 +42,7 @@ impl Control {
                     }),
                     Err(failure) => self.not_revived(&attachment, &failure),
                 },
-                Ok(Found::Gone) => {
+                Ok(None) => {
                     let released = self.give_back(identity);
                     self.tell_forgotten(identity, "its network namespace is gone", released);
                 }
@@ -114,16 +106,17 @@ impl Control {
         }))
     }
 
-    fn look_for(&self, attachment: &Attachment) -> Result<Found, Failure> {
+    /// Its device, without owner; none if its namespace is gone.
+    fn look_for(&self, attachment: &Attachment) -> Result<Option<(Wanted, Device)>, Failure> {
         let found = self.namespace_of(attachment);
         let Some((_, netns)) = found.map_err(|error| host_failure(&error))? else {
-            return Ok(Found::Gone);
+            return Ok(None);
         };
         let wanted = remembered(attachment)?;
         let workers = self.workers.len();
         let device = ports::reopen(netns, &wanted.interface, self.backend, workers)
             .map_err(|error| host_failure(&error))?;
-        Ok(Found::Device(wanted, device))
+        Ok(Some((wanted, device)))
     }
 
     /// Takes away the device that an earlier daemon left of an attachment, which has no port.
