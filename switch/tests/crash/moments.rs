@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Mutex;
 
 use weft_cni::tombstone::Tombstones;
@@ -11,7 +12,7 @@ use weft_switch::api::{Attached, ClientError, Detach};
 
 use super::rig::{Space, identity, privileged};
 use super::site::{Differences, Site};
-use super::strace::{Moment, Strace, Thread, launch, learn, learn_start};
+use super::strace::{Moment, Strace, Thread, came_true, launch, learn, learn_start};
 use super::{installed, soon, tell};
 
 /// Sites at work at once.
@@ -124,7 +125,8 @@ struct Verdict {
 /// The daemon is killed at `moment` of an operation.
 fn killed(site: &mut Site, operation: Operation, moment: &Moment) -> Verdict {
     let scene = operation.prepare(site);
-    let strace = Strace::inject(site.node.pid(), moment.thread, &moment.killing());
+    let nowhere = Path::new("/dev/null");
+    let strace = Strace::inject(site.node.pid(), moment.thread, &moment.killing(), nowhere);
     let answer = operation.perform(site, &scene);
     let hit = soon_if(answer.is_err() || moment.thread == Thread::Reaper, || {
         site.node.ended().is_some() || answer.is_ok() && operation.is_over(&scene)
@@ -160,12 +162,19 @@ fn soon_if(worthwhile: bool, mut is: impl FnMut() -> bool) -> bool {
 /// The disk fails at `moment` of an operation, once; then the daemon is killed.
 fn failed(site: &mut Site, operation: Operation, moment: &Moment, error: &str) -> Verdict {
     let scene = operation.prepare(site);
-    let strace = Strace::inject(site.node.pid(), moment.thread, &moment.failing(error));
+    let folder = tempfile::tempdir().unwrap();
+    let noted = folder.path().join("injected");
+    let strace = Strace::inject(
+        site.node.pid(),
+        moment.thread,
+        &moment.failing(error),
+        &noted,
+    );
     let answer = operation.perform(site, &scene);
     drop(strace);
-    let hit = answer.is_err();
+    let hit = came_true(&noted);
     let mut found = Differences::new();
-    if error == "EINTR" && hit {
+    if error == "EINTR" && answer.is_err() {
         found.push("gave up though it was only interrupted".to_owned());
     }
     let answer = answer.ok().flatten();

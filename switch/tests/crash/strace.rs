@@ -59,10 +59,10 @@ impl Drop for Strace {
 }
 
 impl Strace {
-    /// Has a moment of the daemon `pid` be as `injection` says.
-    pub(crate) fn inject(pid: u32, thread: Thread, injection: &str) -> Self {
+    /// Has a moment of the daemon `pid` be as `injection` says, and notes the moment in `file`.
+    pub(crate) fn inject(pid: u32, thread: Thread, injection: &str, file: &Path) -> Self {
         let mut command = Command::new("strace");
-        command.args(["-o", "/dev/null", "-e"]);
+        command.arg("-o").arg(file).arg("-e");
         command.arg(format!("inject={injection}"));
         match thread {
             Thread::Control => command.args(["-p", &pid.to_string()]),
@@ -89,6 +89,11 @@ impl Strace {
         assert!(line.contains(" attached"), "{line}");
         Self { child, words }
     }
+}
+
+/// Whether the moment came that a strace was to note in `file`. Only after that has ended.
+pub(crate) fn came_true(file: &Path) -> bool {
+    fs::read_to_string(file).is_ok_and(|text| text.contains("(INJECTED)"))
 }
 
 /// The thread of that name.
