@@ -1,7 +1,7 @@
 //! Who takes devices away?
 //!
-//! The kernel needs tens of milliseconds to destroy a device, during which the caller waits. One
-//! thread does nothing else, so that neither control nor a worker does. Knows which devices are
+//! The kernel needs tens of milliseconds to destroy a device, during which the caller waits. A few
+//! threads do nothing else, so that neither control nor a worker does. Knows which devices are
 //! still to go: a namespace that gets a new one waits for them.
 
 use std::collections::BTreeMap;
@@ -14,35 +14,41 @@ use weft_sys::netns::NetnsId;
 
 use super::queue::PortQueues;
 
+/// Threads. The kernel mostly waits, and does so for several devices at once; what piles up here
+/// would be destroyed, one by one, by the end of a daemon that is killed, before the next can start.
+const THREADS: usize = 4;
+
 /// How many devices of each namespace are still to go.
 type Pending = Arc<(Mutex<BTreeMap<NetnsId, usize>>, Condvar)>;
 
-/// Control's end of the thread.
+/// Control's end of the threads.
 #[derive(Debug)]
 pub(super) struct Reaper {
     /// `None` once told to end.
     doomed: Option<Sender<(NetnsId, Arc<PortQueues>)>>,
     pending: Pending,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Reaper {
     pub(super) fn start() -> io::Result<Self> {
         let (doomed, inbox) = unbounded::<(NetnsId, Arc<PortQueues>)>();
         let pending = Pending::default();
-        let told = Arc::clone(&pending);
-        let thread = thread::Builder::new()
-            .name("weft-reaper".to_owned())
-            .spawn(move || {
+        let thread = |_| {
+            let (told, inbox) = (Arc::clone(&pending), inbox.clone());
+            let builder = thread::Builder::new().name("weft-reaper".to_owned());
+            builder.spawn(move || {
                 for (netns, queues) in inbox {
                     drop(queues);
                     settle(&told, netns);
                 }
-            })?;
+            })
+        };
+        let threads = (0..THREADS).map(thread).collect::<io::Result<_>>()?;
         Ok(Self {
             doomed: Some(doomed),
             pending,
-            thread: Some(thread),
+            threads,
         })
     }
 
@@ -57,7 +63,7 @@ impl Reaper {
             .as_ref()
             .map(|doomed| doomed.send((netns, queues)));
         if !matches!(sent, Some(Ok(()))) {
-            // The thread is gone, and with the message went the queues.
+            // The threads are gone, and with the message went the queues.
             settle(&self.pending, netns);
         }
     }
@@ -88,7 +94,7 @@ impl Drop for Reaper {
     /// Ends once everything is gone.
     fn drop(&mut self) {
         self.doomed = None;
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             // A thread that panicked has said so already.
             let _ = thread.join();
         }
