@@ -17,6 +17,8 @@ use super::queue::PortQueues;
 /// Threads. The kernel mostly waits, and does so for several devices at once; what piles up here
 /// would be destroyed, one by one, by the end of a daemon that is killed, before the next can start.
 const THREADS: usize = 4;
+/// Devices that may wait to be destroyed; who gives one more away waits for the first.
+const MOST: usize = 64;
 
 /// How many devices of each namespace are still to go.
 type Pending = Arc<(Mutex<BTreeMap<NetnsId, usize>>, Condvar)>;
@@ -54,8 +56,11 @@ impl Reaper {
 
     /// Lets go of the queues of a device in `netns`; if they are its last, it goes.
     pub(super) fn take(&self, netns: NetnsId, queues: Arc<PortQueues>) {
-        let (counts, _) = &*self.pending;
-        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (counts, changed) = &*self.pending;
+        let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |counts: &mut BTreeMap<_, usize>| counts.values().sum::<usize>() >= MOST;
+        let counts = changed.wait_while(counts, full);
+        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
         *counts.entry(netns).or_default() += 1;
         drop(counts);
         let sent = self

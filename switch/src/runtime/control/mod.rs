@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use weft_policy::{Conntrack, Moment, Span};
 
 pub(super) use self::open::{Port, host_port};
@@ -46,6 +46,9 @@ mod verdicts;
 /// How long pods of an earlier daemon wait for the first word of the source, which says what they
 /// may do. After that they get their ports all the same, closed to all but the node.
 const SOURCE_PATIENCE: Span = Span::from_secs(5);
+
+/// Between two times that connections are written down.
+const SAVE_INTERVAL: Span = Span::from_secs(2);
 
 /// What control is asked to do.
 #[derive(Debug)]
@@ -120,6 +123,8 @@ pub(super) struct Control {
     next_look: Moment,
     /// and whether it ever was.
     looked: bool,
+    /// When connections are written down.
+    next_save: Moment,
     reaper: Reaper,
     /// Where the search for a free port number begins: numbers are not used again at once.
     next_port: u16,
@@ -152,6 +157,7 @@ impl Control {
             next_look: parts.clock.now() + SOURCE_PATIENCE,
             reaper: parts.reaper,
             looked: false,
+            next_save: parts.clock.now() + SAVE_INTERVAL,
             next_port: 1,
             problems: BTreeMap::new(),
             publications: Publications::default(),
@@ -175,12 +181,15 @@ impl Control {
     pub(super) fn serve(&mut self, inbox: &Receiver<Command>) {
         let mut held = None;
         loop {
-            let Some(command) = held.take().or_else(|| self.next_command(inbox)) else {
-                if self.now() < self.next_look {
-                    return;
-                }
-                self.look();
-                continue;
+            self.keep_time();
+            let command = match held.take() {
+                Some(command) => command,
+                None => match inbox.recv_timeout(self.idle()) {
+                    Ok(command) => command,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    // Nobody is left to give any.
+                    Err(RecvTimeoutError::Disconnected) => return,
+                },
             };
             match command {
                 Command::Source(events) => held = self.on_source(events, inbox),
@@ -204,19 +213,35 @@ impl Control {
         }
     }
 
-    /// The next command, or none when it is time to look; none before that means that nobody is
-    /// left to give any.
-    fn next_command(&self, inbox: &Receiver<Command>) -> Option<Command> {
-        let wait = self.next_look.since(self.now()).as_nanos();
-        inbox.recv_timeout(Duration::from_nanos(wait)).ok()
+    /// Does what is due, however many commands wait.
+    fn keep_time(&mut self) {
+        if self.now() >= self.next_look {
+            self.look();
+        }
+        if self.now() >= self.next_save {
+            self.save();
+        }
+    }
+
+    /// How long nothing is due.
+    fn idle(&self) -> Duration {
+        let next = self.next_look.min(self.next_save);
+        Duration::from_nanos(next.since(self.now()).as_nanos())
     }
 
     /// Reconciles, and says when to do so again.
     fn look(&mut self) {
         self.looked = true;
         self.reconcile();
-        self.memory.save(&self.conntrack, self.now());
         self.next_look = self.now() + reconcile::INTERVAL;
+    }
+
+    /// Writes down what is known of connections, if there are any, for a daemon after a kill.
+    fn save(&mut self) {
+        if !self.conntrack.is_empty() {
+            self.memory.save(&self.conntrack, self.now());
+        }
+        self.next_save = self.now() + SAVE_INTERVAL;
     }
 
     /// Takes in what the source says, and what it has said meanwhile, and publishes once. Returns
