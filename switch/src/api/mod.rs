@@ -97,3 +97,42 @@ pub struct TraceQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_cni::daemon;
+
+    #[test]
+    fn what_the_plugin_asks_is_understood() {
+        let (container_id, ifname) = ("c".to_owned(), "eth0".to_owned());
+        let calls = [
+            daemon::Call::Attach(Attach {
+                container_id: container_id.clone(),
+                ifname: ifname.clone(),
+                ..Attach::default()
+            }),
+            daemon::Call::Detach(Detach {
+                container_id: container_id.clone(),
+                ifname: ifname.clone(),
+            }),
+            daemon::Call::Check(Check {
+                container_id,
+                ifname,
+                ips: Vec::new(),
+                mac: None,
+                mtu: None,
+            }),
+            daemon::Call::Gc(Gc {
+                network: "weft".to_owned(),
+                valid: Vec::new(),
+            }),
+            daemon::Call::Ready,
+        ];
+        for call in calls {
+            let asked = serde_json::to_value(&call).unwrap();
+            let understood: Call = serde_json::from_value(asked.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&understood).unwrap(), asked);
+        }
+    }
+}
