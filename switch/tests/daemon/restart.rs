@@ -144,6 +144,35 @@ fn what_is_gone_when_the_daemon_is_back_is_released() {
     }
 }
 
+#[test]
+fn one_that_cannot_be_had_back_holds_up_no_other() {
+    if !privileged("one_that_cannot_be_had_back_holds_up_no_other") {
+        return;
+    }
+    let mut node = Node::new();
+    node.start(&[]);
+    let (a, _b) = (
+        node.pod("a", &["10.244.1.2"]),
+        node.pod("b", &["10.244.1.3"]),
+    );
+    node.daemon = None;
+    let mut netlink = a.space.netlink();
+    link::delete(&mut netlink, "eth0").unwrap();
+    link::ensure_bridge(&mut netlink, "eth0").unwrap();
+    node.start(&[]);
+    assert!(node.space.pings("10.244.1.3"));
+    let problems = node.status().unwrap().problems;
+    assert!(
+        matches!(problems.as_slice(), [one] if one.what.contains("pod default/a has no port")),
+        "{problems:?}"
+    );
+    link::delete(&mut netlink, "eth0").unwrap();
+    node.collect(&["a", "b"]);
+    assert_eq!(node.status().unwrap().problems, []);
+    assert!(node.space.pings("10.244.1.2"));
+    assert!(node.space.pings("10.244.1.3"));
+}
+
 /// A namespace that only the daemon's own descriptors keep.
 #[test]
 fn a_namespace_nobody_uses_is_let_go() {

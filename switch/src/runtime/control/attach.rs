@@ -109,7 +109,9 @@ impl Control {
             wanted,
             device,
         }];
-        self.open_all(&mut openings)?;
+        if let Some((_, failure)) = self.open_all(&mut openings).pop() {
+            return Err(failure);
+        }
         self.attachments.commit(identity)?;
         self.keep(port)?;
         self.follow_with_host();

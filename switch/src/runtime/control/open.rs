@@ -109,17 +109,22 @@ fn limits(asked: &Bandwidth) -> Option<Limits> {
 }
 
 impl Control {
-    /// Publishes, registers and raises prepared devices; closes all of them on failure.
-    pub(super) fn open_all(&mut self, openings: &mut [Opening]) -> Result<(), Failure> {
+    /// Publishes, registers and raises prepared devices; answers for which of them that failed.
+    /// Those are closed again, and of their devices only what was to go with the daemon goes.
+    pub(super) fn open_all(&mut self, openings: &mut [Opening]) -> Vec<(Identity, Failure)> {
         for opening in openings.iter_mut() {
             self.install(opening);
         }
-        let opened = self.publish().and_then(|()| {
-            openings
-                .iter_mut()
-                .try_for_each(|opening| self.raise(opening))
-        });
-        opened.inspect_err(|_| openings.iter().for_each(|opening| self.close(opening.port)))
+        let published = self.publish();
+        let mut failed = Vec::new();
+        for opening in openings {
+            let opened = published.clone().and_then(|()| self.raise(opening));
+            if let Err(failure) = opened {
+                self.let_go(opening.port);
+                failed.push((opening.identity.clone(), failure));
+            }
+        }
+        failed
     }
 
     /// Lets control and policy know of a port.
@@ -186,9 +191,18 @@ impl Control {
             .map_err(|stuck| self.stuck(&stuck))
     }
 
-    /// Closes a port: out of the tables, out of every worker, its connections forgotten, its
-    /// device on the way to be destroyed.
+    /// Closes a port for good: its device is on the way to be destroyed.
     pub(super) fn close(&mut self, id: PortId) {
+        if let Some(port) = self.ports.get(&id) {
+            // A device that is gone needs no owner.
+            let _ = port.queues.keep(false);
+        }
+        self.let_go(id);
+    }
+
+    /// Closes a port: out of the tables, out of every worker, its connections forgotten, its queues
+    /// on the way to be closed.
+    fn let_go(&mut self, id: PortId) {
         let Some(port) = self.ports.remove(&id) else {
             return;
         };
@@ -205,8 +219,6 @@ impl Control {
         for address in port.entry.addresses() {
             self.conntrack.purge_address(address);
         }
-        // A device that is gone needs no owner.
-        let _ = port.queues.keep(false);
         if let Some(netns) = port.netns {
             self.reaper.take(netns, port.queues);
         }

@@ -53,22 +53,24 @@ impl Control {
         if openings.is_empty() {
             return;
         }
-        match self.open_all(&mut openings) {
-            Ok(()) => {
-                for opening in &openings {
-                    // A device made anew; without, it is made anew again by the next daemon.
-                    if let Err(failure) = self.keep(opening.port) {
-                        tracing::warn!("{failure}");
-                    }
-                }
-                self.follow_with_host();
-                tracing::info!(pods = openings.len(), "attachments have their ports again");
-            }
-            Err(failure) => tracing::error!("attachments without port: {failure}"),
-        }
         for opening in &openings {
             self.problems.remove(&subject(&opening.identity));
         }
+        let failed = self.open_all(&mut openings);
+        for (identity, failure) in &failed {
+            if let Some(attachment) = self.attachments.get(identity).cloned() {
+                self.not_revived(&attachment, failure);
+            }
+        }
+        for opening in &openings {
+            // A device made anew; without, it is made anew again by the next daemon.
+            if let Err(failure) = self.keep(opening.port) {
+                tracing::warn!("{failure}");
+            }
+        }
+        self.follow_with_host();
+        let pods = openings.len() - failed.len();
+        tracing::info!(pods, "attachments have their ports again");
     }
 
     /// Takes in the connections of the daemon before, now that it is known whose they will be.
