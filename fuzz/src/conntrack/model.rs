@@ -3,7 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use weft_policy::{Direction, FlowState, Moment, Opening, Span, TcpState, Timeouts, UdpState};
+use weft_policy::{
+    Direction, Epoch, FlowState, Moment, Opening, Span, TcpState, Timeouts, UdpState,
+};
 use weft_wire::{Embedded, FlowKey, Fragment, TcpFlags, TcpInfo, Transport};
 
 use super::datagrams::Datagrams;
@@ -20,6 +22,8 @@ pub(super) struct Flow {
     pub(super) packets: [u64; 2],
     pub(super) bytes: [u64; 2],
     pub(super) seen: Moment,
+    /// The youngest tables that allowed it at its initiator and at its responder.
+    allowed: [Option<Epoch>; 2],
     /// One past what each end sent, and what each acknowledged, counted from [`BASE`].
     sent: [Option<u32>; 2],
     acked: [Option<u32>; 2],
@@ -80,6 +84,14 @@ impl Kind {
             Self::Datagram | Self::Request => true,
             Self::Reply => false,
         }
+    }
+}
+
+/// The end of a flow whose verdict is of this side, as its original tuple reads.
+const fn end(side: Direction) -> usize {
+    match side {
+        Direction::Egress => 0,
+        Direction::Ingress => 1,
     }
 }
 
@@ -263,7 +275,8 @@ impl Model {
         self.create(kind, door, sent).map(|()| None)
     }
 
-    /// A flow that is denied now is forgotten.
+    /// A flow that is denied now is forgotten, unless younger tables have allowed it there: a worker
+    /// may be behind another one.
     fn judge(&mut self, door: Door, original: &FlowKey, reply: bool) -> Result<(), Answer> {
         let side = if reply {
             door.side.opposite()
@@ -271,8 +284,14 @@ impl Model {
             door.side
         };
         let passed = permit(door, side, original);
-        if passed.is_err() {
-            self.flows.remove(original);
+        if let Some(flow) = self.flows.get_mut(original) {
+            let allowed = &mut flow.allowed[end(side)];
+            let is_younger = allowed.is_some_and(|epoch| epoch.is_after(door.epoch));
+            match passed {
+                Ok(_) if !is_younger => *allowed = Some(door.epoch),
+                Err(_) if !is_younger => drop(self.flows.remove(original)),
+                _ => {}
+            }
         }
         passed.map(|_| ())
     }
@@ -343,9 +362,11 @@ impl Model {
             packets: [1, 0],
             bytes: [sent.headers.ip_len() as u64, 0],
             seen: door.now,
+            allowed: [None; 2],
             sent: [None; 2],
             acked: [None; 2],
         };
+        flow.allowed[end(door.side)] = Some(door.epoch);
         if let Kind::Tcp(info) = kind {
             flow.number(&info, false);
         }

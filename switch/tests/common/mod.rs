@@ -43,7 +43,8 @@ pub(crate) fn tool(program: &str, test: &str, why: &str) -> Option<PathBuf> {
     found
 }
 
-fn skipped(needs: &str, test: &str, why: &str) {
+/// Says loudly that a test did not run.
+pub(crate) fn skipped(needs: &str, test: &str, why: &str) {
     // One write, and not by eprintln!, which libtest keeps to itself while a test passes.
     let line = format!("SKIPPED (needs {needs}): {test}: {why}\n");
     let _ = std::io::stderr().write_all(line.as_bytes());
