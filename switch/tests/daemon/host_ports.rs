@@ -118,12 +118,12 @@ fn at(ip: &str, port: u16) -> SocketAddr {
     SocketAddr::new(ip.parse().unwrap(), port)
 }
 
-/// What somebody has to hear at every address, by either protocol.
+/// What somebody has to hear at every address, by either protocol; whoever answers may be busy.
 #[track_caller]
 fn hears(from: &Space, ips: &[&str], port: u16, expected: &str) {
     for ip in ips {
         for by in EITHER {
-            let heard = ask(from, by, at(ip, port), 10);
+            let heard = ask(from, by, at(ip, port), 60);
             let heard = heard.unwrap_or_else(|| panic!("nobody answers at {ip} {port} {by:?}"));
             assert!(heard.starts_with(expected), "{ip} {port} {by:?}: {heard}");
         }
