@@ -9,6 +9,9 @@
 //! | 8 | how much of the file was durable when this was written, little-endian |
 //! | … | JSON |
 //!
+//! A file that is written as a whole begins with a record of `null`, which says nothing but how
+//! much was durable: without it a file of one record could be damaged and nobody would know.
+//!
 //! A power cut may lose any part of what was not yet durable, in any order: a record that was
 //! never finished can have whole ones behind it. Damage to what was durable is another matter,
 //! and the third field tells them apart: it is damage if a later record says so.
@@ -65,8 +68,12 @@ pub enum ReadError {
 /// it is longer than [`MAX_RECORD`].
 #[must_use]
 pub fn encode(record: &Record, durable: u64) -> Option<Vec<u8>> {
+    lay_out(Some(record), durable)
+}
+
+fn lay_out(record: Option<&Record>, durable: u64) -> Option<Vec<u8>> {
     let mut bytes = vec![0; PREFIX];
-    serde_json::to_writer(&mut bytes, record).ok()?;
+    serde_json::to_writer(&mut bytes, &record).ok()?;
     let length = bytes.len().checked_sub(PREFIX)?;
     if length > MAX_RECORD {
         return None;
@@ -86,9 +93,9 @@ pub fn encode(record: &Record, durable: u64) -> Option<Vec<u8>> {
 #[must_use]
 pub fn encode_file(records: &[Record]) -> Option<Vec<u8>> {
     let mut bytes = HEADER.to_vec();
-    let mut frames = Vec::with_capacity(records.len());
-    for record in records {
-        frames.push(encode(record, 0)?);
+    let mut frames = Vec::with_capacity(records.len() + 1);
+    for record in std::iter::once(None).chain(records.iter().map(Some)) {
+        frames.push(lay_out(record, 0)?);
     }
     let total = HEADER.len() + frames.iter().map(Vec::len).sum::<usize>();
     for mut frame in frames {
@@ -118,11 +125,12 @@ pub fn read(bytes: &[u8]) -> Result<Read, ReadError> {
     let mut offset = HEADER.len();
     let mut durable = 0;
     while let Some(frame) = Frame::at(bytes, offset) {
-        let record = serde_json::from_slice(frame.json);
-        records.push(record.map_err(|source| ReadError::Unknown {
-            offset: offset as u64,
-            source,
-        })?);
+        let record: Option<Record> =
+            serde_json::from_slice(frame.json).map_err(|source| ReadError::Unknown {
+                offset: offset as u64,
+                source,
+            })?;
+        records.extend(record);
         durable = durable.max(frame.durable);
         offset = frame.end;
     }
