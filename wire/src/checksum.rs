@@ -3,6 +3,8 @@
 //! Owns the Internet checksum: full (RFC 1071), incremental (RFC 1624), and where each
 //! transport puts it. UDP's "no checksum" and SCTP's CRC are handled where they differ.
 
+mod words;
+
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{
@@ -10,6 +12,7 @@ use crate::{
     bytes::{put, put_u16},
     icmp, sctp, tcp, udp,
 };
+use words::sum_words;
 
 /// A running one's complement sum over bytes in any number of pieces.
 ///
@@ -92,32 +95,16 @@ impl Sum {
     #[inline]
     #[must_use]
     pub const fn finish(&self) -> u16 {
-        !u16::from_be(fold_words(self.words))
+        !self.folded()
     }
-}
 
-/// Sums native-endian 16-bit lanes, 32 bytes per step; a last odd byte is padded with zero.
-#[inline]
-fn sum_words(bytes: &[u8]) -> u64 {
-    let (blocks, rest) = bytes.as_chunks::<32>();
-    let mut sum = 0u64;
-    for block in blocks {
-        let (words, _) = block.as_chunks::<4>();
-        for word in words {
-            sum += u64::from(u32::from_ne_bytes(*word));
-        }
+    /// The sum itself, its carries folded, in host byte order: what a partial checksum field
+    /// holds of the pseudo-header.
+    #[inline]
+    #[must_use]
+    pub const fn folded(&self) -> u16 {
+        u16::from_be(fold_words(self.words))
     }
-    let (words, tail) = rest.as_chunks::<4>();
-    for word in words {
-        sum += u64::from(u32::from_ne_bytes(*word));
-    }
-    let last = match *tail {
-        [a] => u16::from_ne_bytes([a, 0]).into(),
-        [a, b] => u16::from_ne_bytes([a, b]).into(),
-        [a, b, c] => u64::from(u16::from_ne_bytes([a, b])) + u64::from(u16::from_ne_bytes([c, 0])),
-        _ => 0,
-    };
-    sum + last
 }
 
 #[inline]

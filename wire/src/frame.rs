@@ -157,6 +157,19 @@ impl Frame {
         self.len = bytes.len();
         true
     }
+
+    /// Adds a copy of `bytes` at the end. False, and no change, when the room is smaller.
+    #[inline]
+    #[must_use]
+    pub fn append(&mut self, bytes: &[u8]) -> bool {
+        let end = self.start + self.len;
+        let Some(room) = self.buffer[end..].get_mut(..bytes.len()) else {
+            return false;
+        };
+        room.copy_from_slice(bytes);
+        self.len += bytes.len();
+        true
+    }
 }
 
 impl fmt::Debug for Frame {
@@ -191,6 +204,9 @@ mod tests {
             [2, 3, 0, 7],
             "grown bytes are zero, not old"
         );
+        frame.truncate(2);
+        assert!(frame.append(&[0, 7]) && frame.append(&[]));
+        assert_eq!(frame.as_slice(), [2, 3, 0, 7]);
         frame.as_mut_slice()[0] = 6;
         assert_eq!((frame.as_slice()[0], frame.len()), (6, 4));
         frame.trim_front(100);
@@ -203,6 +219,7 @@ mod tests {
         assert!(!frame.copy_from(&[0; 5]));
         assert!(frame.copy_from(&[1, 2, 3]));
         assert!(frame.grow(2).is_none());
+        assert!(!frame.append(&[4, 5]));
         assert!(frame.prepend(HEADROOM + 1).is_none());
         assert_eq!(
             (frame.as_slice(), frame.headroom()),

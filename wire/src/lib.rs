@@ -4,7 +4,7 @@
 //! `new_checked` has accepted them. Both look at every length they later rely on, so
 //! no accessor of what they return can panic or read outside the packet. Everything
 //! here is pure: no time, no I/O, no policy words, and no allocation except in
-//! [`Pool::new`], [`Frame::with_capacity`] and the packet builder [`build`].
+//! [`Pool::new`], [`Pool::with_large`], [`Frame::with_capacity`] and the packet builder [`build`].
 //!
 //! | module | format | reference |
 //! |---|---|---|
@@ -14,7 +14,7 @@
 //! | [`ipv6`], [`extension`] | IPv6 header and extension headers | RFC 8200 |
 //! | [`icmp`], [`ndp`] | ICMP, ICMPv6, neighbour discovery | RFC 792, 4443, 4861 |
 //! | [`tcp`], [`udp`], [`sctp`] | transport headers | RFC 9293, 768, 9260 |
-//! | [`vnet`] | virtio-net header in front of a TAP's frames | virtio 1.2, 5.1.6 |
+//! | [`vnet`], [`offload`] | virtio-net header in front of a TAP's frames | virtio 1.2, 5.1.6 |
 //! | [`checksum`] | the Internet checksum | RFC 1071, 1624 |
 //!
 //! [`headers`] walks a frame once and gives the [`FlowKey`] ([`flow`]) the rest of the
@@ -38,6 +38,7 @@ pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ndp;
+pub mod offload;
 pub mod pool;
 pub mod protocol;
 pub mod sctp;
@@ -58,6 +59,7 @@ pub use fragment::Fragment;
 pub use frame::{Frame, HEADROOM};
 pub use headers::{Headers, Parsed, Transport, parse};
 pub use ndp::{NeighborAdvert, NeighborSolicit};
+pub use offload::{BadOffload, Gso, GsoKind};
 pub use pool::Pool;
 pub use protocol::{IpProtocol, IpVersion};
 pub use tcp::{TcpFlags, TcpInfo};

@@ -15,13 +15,13 @@ pub const HEADER_LEN: usize = 20;
 mod field {
     pub(super) const DESTINATION_PORT: usize = 2;
     pub(super) const ACKNOWLEDGMENT: usize = 8;
-    pub(super) const DATA_OFFSET: usize = 12;
     pub(super) const FLAGS: usize = 13;
     pub(super) const WINDOW: usize = 14;
 }
 
 pub(crate) const SOURCE_PORT: usize = 0;
 pub(crate) const SEQUENCE: usize = 4;
+pub(crate) const DATA_OFFSET: usize = 12;
 pub(crate) const CHECKSUM: usize = 16;
 
 /// The eight control bits of a TCP header.
@@ -109,7 +109,7 @@ impl<T: AsRef<[u8]>> TcpSegment<T> {
     pub fn new_checked(buffer: T) -> Result<Self, Malformed> {
         let bytes = buffer.as_ref();
         let fixed: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(Malformed::Truncated)?;
-        let header_len = usize::from(fixed[field::DATA_OFFSET] >> 4) * 4;
+        let header_len = usize::from(fixed[DATA_OFFSET] >> 4) * 4;
         if header_len < HEADER_LEN {
             return Err(Malformed::BadLength);
         }

@@ -27,6 +27,8 @@ pub const GSO_TCPV4: u8 = 1;
 pub const GSO_TCPV6: u8 = 4;
 /// Segmentation type: UDP datagrams.
 pub const GSO_UDP_L4: u8 = 5;
+/// Set besides a TCP type: the first segment alone carries CWR (RFC 3168 §6.1.2).
+pub const GSO_ECN: u8 = 0x80;
 
 mod field {
     pub(super) const FLAGS: usize = 0;
