@@ -43,18 +43,26 @@ impl core::error::Error for NoHeadroom {}
 ///
 /// # Errors
 /// [`NoHeadroom`], with the frame as it was.
+#[inline]
 pub fn push(frame: &mut Frame, tunnel: &Tunnel) -> Result<(), NoHeadroom> {
     if frame.len() < ETHERNET_HEADER {
         return Err(NoHeadroom);
     }
-    let header = frame.prepend(VXLAN_HEADER).ok_or(NoHeadroom)?;
-    header.copy_from_slice(&vxlan::emit(tunnel.vni));
-    let stations = frame.as_mut_slice().iter_mut().skip(VXLAN_HEADER);
-    let addresses = tunnel.dst.octets().into_iter().chain(tunnel.src.octets());
-    for (byte, octet) in stations.zip(addresses).take(2 * MAC) {
-        *byte = octet;
-    }
+    frame.prepend(VXLAN_HEADER).ok_or(NoHeadroom)?;
+    let start = frame.as_mut_slice().first_chunk_mut().ok_or(NoHeadroom)?;
+    *start = start_of(tunnel);
     Ok(())
+}
+
+/// The VXLAN header and the two inner addresses behind it.
+#[inline]
+const fn start_of(tunnel: &Tunnel) -> [u8; VXLAN_HEADER + 2 * MAC] {
+    let [h0, h1, h2, h3, h4, h5, h6, h7] = vxlan::emit(tunnel.vni);
+    let [d0, d1, d2, d3, d4, d5] = tunnel.dst.octets();
+    let [s0, s1, s2, s3, s4, s5] = tunnel.src.octets();
+    [
+        h0, h1, h2, h3, h4, h5, h6, h7, d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5,
+    ]
 }
 
 /// Turns a UDP payload into the Ethernet frame it carries; the inner frame is
@@ -62,6 +70,7 @@ pub fn push(frame: &mut Frame, tunnel: &Tunnel) -> Result<(), NoHeadroom> {
 ///
 /// # Errors
 /// [`BadTunnel`], with the payload as it was.
+#[inline]
 pub fn pop(payload: &mut Frame) -> Result<Vni, BadTunnel> {
     if payload.len() < VXLAN_HEADER + ETHERNET_HEADER {
         return Err(BadTunnel::Truncated);
