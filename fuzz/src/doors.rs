@@ -13,12 +13,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arbitrary::{Arbitrary, Unstructured};
-use weft_encap::Ecn;
+use weft_encap::{Cut, Ecn};
 use weft_policy::{Conntrack, Epoch, Moment, Span};
-use weft_switch::path::{Datagram, Out, Path, PortId, Tables};
+use weft_switch::path::{Datagram, Out, Path, PortId, Tables, ToPeer, ToPod};
 use weft_wire::{Frame, Pool, VnetHeader};
 
-use crate::node::{self, CONNECTIONS, PEERS, Published, VTEP};
+use crate::node::{self, CONNECTIONS, PEERS, Published, VTEP, VXLAN};
 use crate::oracle;
 use judge::{Entered, Judge};
 use spec::Spec;
@@ -38,7 +38,25 @@ pub struct World {
     path: Path,
     conntrack: Arc<Conntrack>,
     out: Out,
+    /// What leaves of super-frames.
+    packets: Out,
     now: Moment,
+}
+
+/// The packets that a frame stands for.
+fn cut(frame: &Frame, front: usize, pool: &mut Pool) -> Vec<Frame> {
+    let bytes = frame.as_slice();
+    let cut = Cut::of(bytes, front, &frame.vnet).expect("a normalised header");
+    let mut headers = vec![0; cut.count() * cut.header_len()];
+    cut.write_headers(bytes, &mut headers).expect("room");
+    let packets = headers.chunks(cut.header_len()).enumerate();
+    packets
+        .map(|(n, header)| {
+            let mut packet = pool.take().expect("no packet is shorter than a byte");
+            assert!(packet.append(header) && packet.append(&bytes[cut.payload(n)]));
+            packet
+        })
+        .collect()
 }
 
 impl World {
@@ -52,6 +70,7 @@ impl World {
             path,
             conntrack,
             out: Out::new(Pool::new(FRAMES, CAPACITY)),
+            packets: Out::new(Pool::new(0, CAPACITY)),
             now: Moment::from_secs(1),
         }
     }
@@ -78,7 +97,12 @@ impl World {
         let judge = Judge::new(&self.path, self.published, Entered::Port(number, sent));
         let mut turn = self.path.turn(&self.tables, self.now, &mut self.out);
         let fate = turn.on_pod_frame(port, frame);
-        judge.check(fate, &self.path, &self.out);
+        if self.cut() {
+            judge.check(fate, &self.path, &self.packets);
+            self.packets.clear();
+        } else {
+            judge.check(fate, &self.path, &self.out);
+        }
         self.settle();
     }
 
@@ -94,6 +118,44 @@ impl World {
         let fate = turn.on_datagram(Datagram { source, ecn }, frame);
         judge.check(fate, &self.path, &self.out);
         self.settle();
+    }
+
+    /// Does what the shell does with a super-frame: what leaves is in `packets` then. Finishes
+    /// partial checksums, as the receivers do.
+    fn cut(&mut self) -> bool {
+        let frames = self.out.to_pod.iter_mut().map(|to| &mut to.frame);
+        let frames = frames.chain(self.out.to_peer.iter_mut().map(|to| &mut to.frame));
+        let mut segmented = false;
+        for frame in frames {
+            if frame.vnet.gso().is_some() {
+                segmented = true;
+            } else {
+                let vnet = std::mem::replace(&mut frame.vnet, VnetHeader::NONE);
+                let done = vnet.complete_checksum(frame.as_mut_slice());
+                done.expect("a normalised header");
+            }
+        }
+        if segmented {
+            self.cut_all();
+        }
+        segmented
+    }
+
+    fn cut_all(&mut self) {
+        let Self { out, packets, .. } = self;
+        // As many as there can be, and only when there are any.
+        *packets = Out::new(Pool::new(CAPACITY, CAPACITY));
+        for to in &out.to_pod {
+            for frame in cut(&to.frame, 0, &mut packets.pool) {
+                let (port, queue) = (to.port, to.queue);
+                packets.to_pod.push(ToPod { port, queue, frame });
+            }
+        }
+        for to in &out.to_peer {
+            for frame in cut(&to.frame, VXLAN.len(), &mut packets.pool) {
+                packets.to_peer.push(ToPeer { frame, ..*to });
+            }
+        }
     }
 
     /// Time goes by, and the worker keeps house.
@@ -169,7 +231,7 @@ pub fn tunnel_door(bytes: &[u8]) {
     let source = source(choice >> 2);
     let mut world = World::new(Published::ALL);
     let repaired = bytes
-        .split_at_checked(node::VXLAN.len())
+        .split_at_checked(VXLAN.len())
         .and_then(|(vxlan, inner)| Some([vxlan, &oracle::with_ipv4_checksum(inner)?].concat()));
     for payload in [Some(bytes.to_vec()), repaired].into_iter().flatten() {
         world.receive(source, ecn, &payload);
@@ -219,7 +281,9 @@ pub fn sequence(bytes: &[u8]) {
         match event {
             Event::Read { port, spec } => {
                 let port = u16::from(port) % NUMBERS;
-                world.read(port, &spec.frame(Sender::Port(port)), spec.vnet());
+                let mut frame = spec.frame(Sender::Port(port));
+                let vnet = spec.vnet(&mut frame);
+                world.read(port, &frame, vnet);
             }
             Event::Receive {
                 source: choice,

@@ -16,10 +16,12 @@ pub mod differential;
 pub mod doors;
 pub mod headers;
 pub mod journal;
+pub mod merge;
 pub mod node;
 mod oracle;
 pub mod policy;
 pub mod seeds;
+pub mod split;
 pub mod vxlan;
 
 use std::process::ExitCode;
@@ -29,15 +31,17 @@ use std::{env, fs};
 pub type Harness = fn(&[u8]);
 
 /// Every target by the name of its file in `fuzz_targets/`.
-pub const TARGETS: [(&str, Harness); 10] = [
+pub const TARGETS: [(&str, Harness); 12] = [
     ("conntrack", conntrack::run),
     ("differential", differential::run),
     ("doors", doors::sequence),
     ("headers", headers::run),
     ("journal", journal::run),
     ("manifests", policy::reader::run),
+    ("merge", merge::run),
     ("pod_door", doors::pod_door),
     ("policy", policy::run),
+    ("split", split::run),
     ("tunnel_door", doors::tunnel_door),
     ("vxlan", vxlan::run),
 ];

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use weft_switch::path::{GATEWAY_MAC, GATEWAY_V6};
 use weft_wire::build::{self, EthernetBuilder, TcpSpec};
-use weft_wire::{Arp, ArpOperation, EtherType, IpProtocol, Mac, TcpFlags};
+use weft_wire::{Arp, ArpOperation, EtherType, IpProtocol, Mac, TcpFlags, VnetHeader, vnet};
 
 use crate::node::{PEERS, PORTS, Station, VXLAN, VXLAN_PORT, vtep_mac};
 
@@ -27,8 +27,10 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("headers", frames()),
         ("journal", journals()),
         ("manifests", manifests()),
+        ("merge", transfers()),
         ("pod_door", behind(0x01, frames())),
         ("policy", clusters()),
+        ("split", supers()),
         ("tunnel_door", behind(0x00, payloads())),
         ("vxlan", payloads()),
     ]
@@ -56,6 +58,75 @@ fn scenarios() -> Vec<Seed> {
         ("choices-1", choices(1)),
         ("choices-2", choices(2)),
         ("choices-3", choices(3)),
+    ]
+}
+
+/// Transfers that are whole, that end early, and some damaged on the way.
+fn transfers() -> Vec<Seed> {
+    let usual = |flow: u8| [0x20 | flow, 0, 0];
+    let whole: Vec<u8> = (0..4).flat_map(|flow| usual(flow).repeat(70)).collect();
+    let mixed: Vec<u8> = (0..80).flat_map(|n| usual(n % 4)).collect();
+    let special: Vec<u8> = (0..6)
+        .flat_map(|kind| [usual(0), usual(1), [kind << 2, 3, 0], [kind << 2 | 1, 3, 0]])
+        .flatten()
+        .collect();
+    let damaged: Vec<u8> = (22..70)
+        .flat_map(|at| [usual(at % 4), [0xe0 | (at % 4), at, 0x20], usual(at % 4)])
+        .flatten()
+        .collect();
+    vec![
+        ("whole", whole),
+        ("interleaved", mixed),
+        ("special", special),
+        ("damaged", damaged),
+    ]
+}
+
+/// A super-frame of each kind, bare and in the tunnel, and one that its header misdescribes.
+fn supers() -> Vec<Seed> {
+    let tcp = TcpSpec {
+        flags: TcpFlags(0x99),
+        ..syn()
+    };
+    let (v4, v6) = (
+        || a_to_b().ipv4(A.v4(), B.v4()),
+        || a_to_b().ipv6(A.v6(), B.v6()),
+    );
+    let with = |front: &[u8], (kind, size): (u8, u16), header: u16, offset: u16, frame: Vec<u8>| {
+        let vnet = VnetHeader {
+            flags: vnet::FLAG_NEEDS_CHECKSUM,
+            gso_type: kind,
+            hdr_len: header,
+            gso_size: size,
+            csum_start: header - if offset == 16 { 24 } else { 8 },
+            csum_offset: offset,
+        };
+        let mut out = [0; VnetHeader::LEN];
+        assert!(vnet.emit(&mut out), "the room of a header");
+        let choice = [u8::try_from(front.len()).unwrap_or(0), 1];
+        [&choice[..], &out, front, &frame].concat()
+    };
+    let (tcp4, tcp6) = ((vnet::GSO_TCPV4 | 0x80, 7), (vnet::GSO_TCPV6, 7));
+    let udp = (vnet::GSO_UDP_L4, 5);
+    vec![
+        (
+            "tcp4",
+            with(&[], tcp4, 58, 16, v4().tcp(tcp.clone(), &[5; 40])),
+        ),
+        (
+            "tcp6",
+            with(&[], tcp6, 78, 16, v6().tcp(tcp.clone(), &[5; 40])),
+        ),
+        ("udp4", with(&VXLAN, udp, 42, 6, v4().udp(1, 2, &[6; 23]))),
+        ("udp6", with(&VXLAN, udp, 62, 6, v6().udp(1, 2, &[6; 23]))),
+        (
+            "one-packet",
+            with(&VXLAN, tcp6, 78, 16, v6().tcp(tcp, &[5; 3])),
+        ),
+        (
+            "other-kind",
+            with(&[], tcp6, 42, 6, v4().udp(1, 2, &[6; 23])),
+        ),
     ]
 }
 

@@ -10,9 +10,9 @@
 //! OUT OF THE POD                                      path/egress.rs
 //!    read a batch of frames from a TAP queue          sys/tap            syscall
 //!  1 the port is open                                 tables.rs          ClosedPort
-//!  2 finish a checksum left to us                     offload.rs         UnexpectedOffload, BadOffload
-//!  3 the source MAC is the port's                     spoof.rs           SpoofedMac, ForeignDestinationMac
-//!  4 parse: one walk; answer ARP for the gateway      wire, neighbor.rs  Truncated … TinyFragment, UnexpectedEthertype, …Arp
+//!  2 the source MAC is the port's                     spoof.rs           SpoofedMac, ForeignDestinationMac
+//!  3 parse: one walk; answer ARP for the gateway      wire, neighbor.rs  Truncated … TinyFragment, UnexpectedEthertype, …Arp
+//!  4 what is left to us is what a packet can have     offload.rs         UnexpectedOffload, BadOffload
 //!  5 nothing only a router or a server may say        rogue.rs           RouterAdvertisement, Redirect, NestedTunnel, …
 //!  6 the source address is the port's                 spoof.rs           SpoofedIpv4, SpoofedIpv6, SpoofedHost, Martian
 //!  7 answer what is asked of the gateway              gateway.rs         Hairpin, or GatewayService, …
@@ -22,12 +22,13 @@
 //! 11 one hop less to live                             forward.rs         TtlExpired + ICMP
 //! 12 a port of this node: go on at 10 below; a peer:
 //! 13 fit the tunnel, or be cut to fit                 fragment.rs        TooBig + ICMP, NoBuffer
-//! 14 VXLAN in front                                   encap
-//! 15 choose a lane, copy congestion marks             encap              ToPeer
-//!    send all datagrams of the turn, lane by lane     sys/udp            syscall; SendFailed
+//! 14 finish a checksum, if it is one packet's         offload.rs
+//! 15 VXLAN in front                                   encap
+//! 16 choose a lane, copy congestion marks             encap              ToPeer
+//!    cut super-frames; send the turn's, lane by lane  encap, sys/udp     syscall; SendFailed
 //!
 //! INTO THE POD                                        path/ingress.rs
-//!    receive a batch of datagrams                     sys/udp            syscall
+//!    receive a batch; join what belongs together      sys/udp, encap     syscall
 //!  1 the sender is a peer                             tables.rs          UnknownPeer
 //!  2 a VXLAN header of our network comes off          tunnel.rs          TruncatedTunnel, NoVni, UnknownVni
 //!  3 parse the inner frame: one walk                  wire               Truncated … TinyFragment, UnexpectedEthertype

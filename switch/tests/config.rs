@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use weft_switch::config::{Config, ConfigError, HostDefaults};
+use weft_switch::config::{Config, ConfigError, DEFAULT_SPIN, HostDefaults};
 
 fn host() -> HostDefaults {
     HostDefaults {
@@ -68,6 +68,7 @@ fn what_the_host_fills_in() {
     assert_eq!(config.node.workers, 3);
     assert_eq!(config.node.address, None);
     assert_eq!(config.node.mtu, None);
+    assert_eq!(config.node.spin_us, DEFAULT_SPIN);
 }
 
 #[test]
@@ -157,6 +158,10 @@ const CASES: &[(&str, &str)] = &[
     (
         "[node]\nCIDRS\nworkers=99999999999999999999",
         "weft.toml:3: node.workers: is too large; write a smaller number",
+    ),
+    (
+        "[node]\nCIDRS\nspin_us=1001",
+        "weft.toml:3: node.spin_us: 1001 is out of range; write 0 to 1000, where 0 is to sleep at once",
     ),
     (
         "[node]\nCIDRS\nmtu=1279",

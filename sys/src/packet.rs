@@ -8,6 +8,8 @@
     reason = "bind(2) to a link-layer address has no safe form"
 )]
 
+mod batch;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::error::{Context, Result, SysError};
 use crate::sockopt;
+pub use batch::BATCH;
 
 /// Bytes of the header before every frame with [`PacketConfig::vnet`] (`struct virtio_net_hdr`).
 pub const VNET_HEADER: usize = 10;
@@ -25,7 +28,17 @@ const AF_PACKET: u16 = 17;
 const ETH_P_ALL: u16 = 3;
 const PACKET_MR_PROMISC: u16 = 1;
 const PACKET_VNET_HDR: libc::c_int = 15;
+const PACKET_QDISC_BYPASS: libc::c_int = 20;
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+
+/// What came to a packet socket between two calls of [`PacketSocket::statistics`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// Frames, lost ones too.
+    pub frames: u32,
+    /// Frames lost because the receive buffer was full.
+    pub dropped: u32,
+}
 
 /// How a packet socket sees its interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +109,46 @@ impl PacketSocket {
     /// EMSGSIZE over the MTU, ENETDOWN while the interface is down, ENOBUFS.
     pub fn send(&self, frame: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(&self.socket, frame, SendFlags::empty())?)
+    }
+
+    /// Sends frames in order with one system call, [`BATCH`] at most, and returns how many the
+    /// kernel took: fewer if one fails, which the next call for it then says.
+    ///
+    /// # Errors
+    /// As [`Self::send`], of the first frame.
+    pub fn send_batch<'a>(&self, frames: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
+        batch::send(self.as_fd(), frames)
+    }
+
+    /// Receives frames into `buffers`, one each and [`BATCH`] at most, waiting for the first
+    /// unless non-blocking, and writes their lengths; returns how many.
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    pub fn recv_batch<'b>(
+        &self,
+        buffers: impl Iterator<Item = &'b mut [u8]>,
+        lengths: &mut [usize; BATCH],
+    ) -> io::Result<usize> {
+        batch::recv(self.as_fd(), buffers, lengths)
+    }
+
+    /// Sends past the interface's queueing discipline, straight to the driver.
+    ///
+    /// # Errors
+    /// ENOPROTOOPT before Linux 3.14.
+    pub fn bypass_qdisc(&self) -> io::Result<()> {
+        sockopt::set_int(self.as_fd(), libc::SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+    }
+
+    /// What came since the last call, or since the socket was opened.
+    ///
+    /// # Errors
+    /// If getsockopt(2) fails.
+    pub fn statistics(&self) -> io::Result<Statistics> {
+        let option = libc::PACKET_STATISTICS;
+        let [frames, dropped] = sockopt::get::<[u32; 2]>(self.as_fd(), libc::SOL_PACKET, option)?;
+        Ok(Statistics { frames, dropped })
     }
 
     /// Sets whether calls fail instead of waiting.

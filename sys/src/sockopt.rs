@@ -91,6 +91,11 @@ unsafe impl PlainOldData for libc::c_int {
     const ZERO: Self = 0;
 }
 
+// SAFETY: an array of integers.
+unsafe impl PlainOldData for [u32; 2] {
+    const ZERO: Self = [0; 2];
+}
+
 // SAFETY: struct packet_mreq is an int, two shorts and eight bytes, in this order: no padding.
 unsafe impl PlainOldData for libc::packet_mreq {
     const ZERO: Self = Self {

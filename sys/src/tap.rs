@@ -6,6 +6,7 @@
 //! See Documentation/networking/tuntap.rst.
 
 mod control;
+mod offloads;
 mod open;
 mod plain;
 
@@ -14,6 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::error::{Context, Result, SysError};
 use control::{IFF_ATTACH_QUEUE, IFF_DETACH_QUEUE, IFF_NO_PI, IFF_PERSIST, IFF_TAP, IFF_VNET_HDR};
+pub use offloads::Offloads;
 pub use open::open;
 
 /// Bytes of the header before every frame of a queue with [`TapQueue::has_vnet`]:
@@ -36,6 +38,9 @@ pub struct TapConfig {
     pub persist: bool,
     /// Whether to use the plain backend: one queue, no vnet header, every kernel.
     pub plain: bool,
+    /// Whether to take unfinished checksums and super-frames from the kernel, as far as it gives
+    /// them ([`TapQueue::offloads`]); needs `vnet`.
+    pub offloads: bool,
 }
 
 impl TapConfig {
@@ -45,15 +50,17 @@ impl TapConfig {
         vnet: false,
         persist: false,
         plain: true,
+        offloads: false,
     };
 
-    /// `queues` queues with vnet headers.
+    /// `queues` queues with vnet headers and offloads.
     pub const fn multi_queue(queues: usize) -> Self {
         Self {
             queues,
             vnet: true,
             persist: false,
             plain: false,
+            offloads: true,
         }
     }
 }
@@ -99,11 +106,12 @@ pub struct TapQueue {
     fd: OwnedFd,
     name: String,
     vnet_header: usize,
+    offloads: Offloads,
 }
 
 impl TapQueue {
     /// Takes over a queue that was opened elsewhere and sets it non-blocking. Its name and frame
-    /// format are read from the kernel.
+    /// format are read from the kernel; offloads are not, and said to be none until set.
     ///
     /// # Errors
     /// If `fd` is not a TAP queue without packet information.
@@ -125,6 +133,7 @@ impl TapQueue {
             fd,
             name,
             vnet_header,
+            offloads: Offloads::NONE,
         })
     }
 
@@ -141,6 +150,23 @@ impl TapQueue {
     /// Bytes of the header before every frame: 0, 10 or 12.
     pub fn vnet_header_len(&self) -> usize {
         self.vnet_header
+    }
+
+    /// What frames read may leave undone, as set when the queue was opened or by this handle.
+    pub fn offloads(&self) -> Offloads {
+        self.offloads
+    }
+
+    /// Sets what frames read may leave undone. It holds for the whole device; other handles do not
+    /// learn of it. What is written needs no permission.
+    ///
+    /// # Errors
+    /// EINVAL if the kernel does not know one of them.
+    pub fn set_offloads(&mut self, offloads: Offloads) -> Result<()> {
+        control::set_offload(self.as_fd(), offloads.mask())
+            .context(|| format!("set the offloads of TAP {}", self.name))?;
+        self.offloads = offloads;
+        Ok(())
     }
 
     /// Reads one frame; what does not fit is lost.
@@ -232,6 +258,7 @@ impl TapQueue {
             fd,
             name: self.name.clone(),
             vnet_header: self.vnet_header,
+            offloads: self.offloads,
         })
     }
 }

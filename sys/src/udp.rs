@@ -24,7 +24,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::error::{Context, Result, SysError};
 use crate::sockopt;
 pub use recv::{Received, RecvBatch};
-pub use send::{Message, SendBatch};
+pub use send::{Filling, MAX_PARTS, MAX_PAYLOAD, MAX_SEGMENTS, SendBatch, Target};
 
 /// First and last source port of a tunnel lane (RFC 7348 section 5, RFC 6335 section 6).
 pub const LANE_PORTS: std::ops::RangeInclusive<u16> = 49152..=65535;
@@ -92,6 +92,16 @@ pub fn bind_tx(local: IpAddr, buffers: Buffers) -> Result<UdpSocket> {
         }
     }
     Err(SysError::new(format!("send from UDP {local}"), last))
+}
+
+/// Lets the kernel join datagrams of one flow that came together (UDP_GRO, udp(7)): a buffer then
+/// gets up to 65,507 bytes, which [`Received::segment`] tells apart.
+///
+/// # Errors
+/// ENOPROTOOPT before Linux 5.0.
+pub fn set_gro(socket: &UdpSocket) -> Result<()> {
+    sockopt::set_int(socket.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1)
+        .context(|| "join received UDP datagrams".to_owned())
 }
 
 /// Whether nobody, this process included, receives on `local`.

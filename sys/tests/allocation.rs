@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use weft_sys::udp::{self, Buffers, Message, RecvBatch, SendBatch};
+use weft_sys::udp::{self, Buffers, RecvBatch, SendBatch, Target};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -40,7 +40,7 @@ fn batches_allocate_nothing_after_set_up() {
     rx.set_nonblocking(false).unwrap();
     let tx = udp::bind_tx(host, Buffers::default()).unwrap();
     let to = rx.local_addr().unwrap();
-    let (mut send, mut recv) = (SendBatch::new(32), RecvBatch::new(32));
+    let (mut send, mut recv) = (SendBatch::new(32, 32), RecvBatch::new(32));
     let payloads: Vec<Vec<u8>> = (0..32)
         .map(|n| vec![0; if n == 7 { 70_000 } else { 100 }])
         .collect();
@@ -48,8 +48,16 @@ fn batches_allocate_nothing_after_set_up() {
 
     let before = ALLOCATIONS.get();
     let mut failed = 0;
-    let messages = payloads.iter().map(|payload| Message::new(to, 1, payload));
-    let sent = send.send(&tx, messages, |_, _| failed += 1);
+    let mut filling = send.fill();
+    let target = Target {
+        to,
+        tos: 1,
+        segment: None,
+    };
+    for payload in &payloads {
+        assert!(filling.begin(target) && filling.part(payload));
+    }
+    let sent = filling.send(&tx, |_, _| failed += 1);
     let mut received = 0;
     while received < sent {
         received += recv

@@ -96,6 +96,7 @@ impl Node {
             epoch: door.epoch,
             worker: sent.worker,
             now: door.now,
+            packets: 1,
         };
         let packet = &sent.headers;
         let passed = match packet.fragment {

@@ -49,6 +49,25 @@ pub(super) fn is_rogue(headers: &Headers) -> bool {
     }
 }
 
+/// The packets of a super-frame together carry its payload, each behind headers of its own.
+pub(super) fn segments(frame: &[u8], was: &Headers, packets: &[&[u8]]) {
+    let behind = |bytes: &[u8], headers: &Headers| match headers.transport {
+        Transport::Tcp(_) => headers.l4 + usize::from(bytes[headers.l4 + 12] >> 4) * 4,
+        _ => headers.l4 + 8,
+    };
+    let was_right = checksum::verify_transport(frame, was);
+    let mut joined = Vec::new();
+    for packet in packets {
+        let now = ip(packet);
+        assert_eq!(now.end, packet.len(), "padding on the road");
+        assert_eq!(now.fragment, Fragment::Whole);
+        assert_eq!(now.flow, was.flow);
+        assert!(checksum::verify_transport(packet, &now) || !was_right);
+        joined.extend_from_slice(&packet[behind(packet, &now)..]);
+    }
+    assert_eq!(joined, frame[behind(frame, was)..was.end]);
+}
+
 /// The pieces together carry the payload of the frame, every byte once; a whole packet is as right
 /// or wrong in its checksum as it was.
 pub(super) fn payload(frame: &[u8], was: &Headers, pieces: &[&[u8]]) {

@@ -8,7 +8,11 @@ use std::net::IpAddr;
 use arbitrary::Arbitrary;
 use weft_switch::path::GATEWAY_MAC;
 use weft_wire::build::{self, EthernetBuilder, IpBuilder, Network, TcpSpec};
-use weft_wire::{Arp, EtherType, IpProtocol, Mac, TcpFlags, VnetHeader};
+use weft_wire::checksum::Sum;
+use weft_wire::{
+    Arp, EtherType, IpProtocol, IpVersion, Mac, Parsed, TcpFlags, Transport, VnetHeader, parse,
+    vnet,
+};
 
 use super::who::{Port, Sender, Who, station, v4, v6};
 use crate::node::{PEERS, VXLAN, vtep_mac};
@@ -125,16 +129,25 @@ impl Spec {
         [&header[..], &self.frame(Sender::Node(node))].concat()
     }
 
-    /// The virtio-net header in front of the frame.
-    pub(crate) fn vnet(&self) -> VnetHeader {
-        self.vnet
-            .map_or(VnetHeader::NONE, |(flags, start, offset)| VnetHeader {
-                flags: flags & 0b11,
-                gso_type: flags >> 5,
-                csum_start: start.into(),
-                csum_offset: offset.into(),
-                ..VnetHeader::NONE
-            })
+    /// The virtio-net header in front of `frame`: one that agrees with it, whose checksum then
+    /// becomes the pseudo-header's sum, or any.
+    pub(crate) fn vnet(&self, frame: &mut [u8]) -> VnetHeader {
+        let Some((flags, start, offset)) = self.vnet else {
+            return VnetHeader::NONE;
+        };
+        if flags & 0b100 != 0
+            && let Some(honest) = honest(frame, flags & 0b1000 != 0, u16::from(start) * 8 + 1)
+        {
+            return honest;
+        }
+        VnetHeader {
+            flags: flags & 0b11,
+            gso_type: flags >> 5,
+            csum_start: start.into(),
+            csum_offset: offset.into(),
+            gso_size: u16::from(start) * 8,
+            ..VnetHeader::NONE
+        }
     }
 
     fn build(&self, sender: Sender) -> Vec<u8> {
@@ -258,6 +271,41 @@ impl Spec {
             Layer4::Other { protocol } => ip.payload(IpProtocol(*protocol), &body),
         }
     }
+}
+
+/// What a kernel says of such a frame when it leaves the checksum, or the segmentation, to us.
+fn honest(frame: &mut [u8], segmented: bool, size: u16) -> Option<VnetHeader> {
+    let Ok(Parsed::Ip(headers)) = parse(frame) else {
+        return None;
+    };
+    let (csum_offset, gso_type) = match (headers.transport, headers.version) {
+        (Transport::Tcp(_), IpVersion::V4) => (16, vnet::GSO_TCPV4),
+        (Transport::Tcp(_), IpVersion::V6) => (16, vnet::GSO_TCPV6),
+        (Transport::Udp, _) => (6, vnet::GSO_UDP_L4),
+        _ => return None,
+    };
+    let length = u32::try_from(headers.payload_len()).ok()?;
+    let mut pseudo = Sum::new();
+    match (headers.flow.src, headers.flow.dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            pseudo.add_pseudo_ipv4(src, dst, headers.flow.protocol, u16::try_from(length).ok()?);
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            pseudo.add_pseudo_ipv6(src, dst, headers.flow.protocol, length);
+        }
+        _ => return None,
+    }
+    let at = headers.l4 + usize::from(csum_offset);
+    let field = frame.get_mut(at..at + 2)?;
+    field.copy_from_slice(&(!pseudo.finish()).to_be_bytes());
+    Some(VnetHeader {
+        flags: vnet::FLAG_NEEDS_CHECKSUM,
+        gso_type: if segmented { gso_type } else { vnet::GSO_NONE },
+        gso_size: if segmented { size } else { 0 },
+        csum_start: u16::try_from(headers.l4).ok()?,
+        csum_offset,
+        hdr_len: 0,
+    })
 }
 
 impl Quote {

@@ -89,6 +89,7 @@ impl Cache {
             epoch: self.epoch,
             worker: 0,
             now: Moment::from_secs(SECONDS * self.asked),
+            packets: 1,
         };
         Some(match self.conntrack.lookup(packet, at) {
             Lookup::Known { rule, .. } => Verdict::Allow(rule),

@@ -71,7 +71,7 @@ impl Conntrack {
                 let start = first_progress(&packet, generation);
                 return Ok(self.settle(&arrival, &chosen.place, &start, |entry| {
                     entry.decide(at.side, generation, rule, at.epoch);
-                    entry.count(false, packet.len());
+                    entry.count(false, packet.at.packets, packet.len());
                 }));
             }
         }

@@ -165,10 +165,10 @@ impl Entry {
         }
     }
 
-    /// Counts a packet of `bytes` bytes sent by the responder (`reply`) or the
+    /// Counts packets, `bytes` bytes together, sent by the responder (`reply`) or the
     /// initiator.
     #[inline]
-    pub(super) fn count(&self, reply: bool, bytes: u64) {
+    pub(super) fn count(&self, reply: bool, seen: u32, bytes: u64) {
         let [packets, responder_packets] = &self.packets;
         let [octets, responder_octets] = &self.bytes;
         let (packets, octets) = if reply {
@@ -176,7 +176,7 @@ impl Entry {
         } else {
             (packets, octets)
         };
-        packets.fetch_add(1, Relaxed);
+        packets.fetch_add(seen.into(), Relaxed);
         octets.fetch_add(bytes, Relaxed);
     }
 

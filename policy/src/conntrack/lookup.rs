@@ -56,7 +56,7 @@ impl Conntrack {
             return Lookup::Untracked;
         };
         let (homes, reply) = (hit.snapshot.progress.homes, is_reply(&hit, &canonical));
-        count(&hit, homes, reply, bytes, at.side);
+        count(&hit, homes, reply, bytes, at);
         let followed = Followed {
             entry: hit.place.to_ref(),
             reply,
@@ -192,7 +192,7 @@ pub(super) fn follow(hit: &Hit<'_>, packet: &Packet<'_>) -> Followed {
     }
     let after = entry.advance(before, |progress| step.apply(progress));
     entry.refresh(hit.snapshot.seen, packet.at.now);
-    count(hit, after.homes, reply, packet.len(), packet.at.side);
+    count(hit, after.homes, reply, packet.len(), packet.at);
     Followed {
         entry: hit.place.to_ref(),
         reply,
@@ -203,9 +203,9 @@ pub(super) fn follow(hit: &Hit<'_>, packet: &Packet<'_>) -> Followed {
 
 /// Counts a packet where it leaves its sender, or enters from another node.
 #[inline]
-fn count(hit: &Hit<'_>, homes: [u8; 2], reply: bool, bytes: u64, side: Direction) {
-    if side == Direction::Egress || home_of(homes, reply).is_none() {
-        hit.place.entry.count(reply, bytes);
+fn count(hit: &Hit<'_>, homes: [u8; 2], reply: bool, bytes: u64, at: Sighting) {
+    if at.side == Direction::Egress || home_of(homes, reply).is_none() {
+        hit.place.entry.count(reply, at.packets, bytes);
     }
 }
 

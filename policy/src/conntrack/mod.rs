@@ -122,6 +122,8 @@ pub struct Sighting {
     pub worker: u8,
     /// The worker's time.
     pub now: Moment,
+    /// How many packets the frame stands for; they are counted, nothing else.
+    pub packets: u32,
 }
 
 /// An entry at one time of its life; what happens through it after the entry has

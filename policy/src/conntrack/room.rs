@@ -274,6 +274,7 @@ mod tests {
             epoch: Epoch(1),
             worker: 0,
             now: Moment::from_secs(1),
+            packets: 1,
         };
         let quota = u32::try_from(table.quotas.limit()).unwrap();
         let (mut all, mut most) = (0, 0);

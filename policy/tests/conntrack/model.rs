@@ -337,6 +337,7 @@ impl Walk {
             epoch: self.epoch,
             worker,
             now: self.now,
+            packets: 1,
         };
         let found = self.table.lookup(packet, at);
         assert_eq!(

@@ -102,6 +102,7 @@ pub(crate) fn at(side: Direction, now: Moment) -> Sighting {
         epoch: Epoch(1),
         worker: 0,
         now,
+        packets: 1,
     }
 }
 

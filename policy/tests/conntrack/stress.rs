@@ -62,6 +62,7 @@ fn work(table: &Conntrack, worker: u8, flows: u16, removes: bool) {
             epoch: Epoch(1 + step / 1_000),
             worker,
             now,
+            packets: 1,
         };
         match table.lookup(&packet, at) {
             Lookup::New => {

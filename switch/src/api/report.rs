@@ -184,7 +184,7 @@ pub struct WorkerReport {
     pub busy_percent: f64,
     /// Turns of its loop.
     pub turns: u64,
-    /// Frames read from pods and the host.
+    /// Frames read from pods and the host; a super-frame, which stands for many packets, is one.
     pub frames_from_ports: u64,
     /// Datagrams read from the underlay.
     pub datagrams: u64,
@@ -192,6 +192,27 @@ pub struct WorkerReport {
     pub frames_to_ports: u64,
     /// Datagrams sent on the underlay.
     pub datagrams_sent: u64,
+    /// Super-frames among those read from pods and the host.
+    #[serde(default)]
+    pub super_frames_from_ports: u64,
+    /// Super-frames among those written to pods and the host.
+    #[serde(default)]
+    pub super_frames_to_ports: u64,
+    /// Super-frames that were cut into datagrams.
+    #[serde(default)]
+    pub super_frames_sent: u64,
+    /// Super-frames made of received datagrams.
+    #[serde(default)]
+    pub super_frames_merged: u64,
+    /// Buffers that the received datagrams came in: the kernel joins several in one.
+    #[serde(default)]
+    pub receives: u64,
+    /// Messages that the datagrams left in: the kernel cuts one into several.
+    #[serde(default)]
+    pub sends: u64,
+    /// Offloads that the kernel refused: `udp-segment`, `udp-gro`, `tap-tso`, `tap-uso`.
+    #[serde(default)]
+    pub offloads_off: Vec<String>,
     /// Frames dropped.
     pub drops: u64,
     /// Epoch of the tables it uses.

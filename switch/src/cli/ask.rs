@@ -279,6 +279,8 @@ pub(super) fn workers_text(workers: &Vec<WorkerReport>, wide: bool) -> String {
     ];
     heading.push("DROPS");
     if wide {
+        heading.extend(["RECEIVES", "SENDS", "SUPER-FRAMES FROM PORTS"]);
+        heading.extend(["SENT", "MERGED", "TO PORTS", "OFFLOADS OFF"]);
         heading.extend(["TURNS", "EPOCH", "FREE FRAMES"]);
     }
     let mut rows = Vec::new();
@@ -294,6 +296,16 @@ pub(super) fn workers_text(workers: &Vec<WorkerReport>, wide: bool) -> String {
         ];
         if wide {
             row.extend([
+                worker.receives.to_string(),
+                worker.sends.to_string(),
+                worker.super_frames_from_ports.to_string(),
+                worker.super_frames_sent.to_string(),
+                worker.super_frames_merged.to_string(),
+                worker.super_frames_to_ports.to_string(),
+                match worker.offloads_off.as_slice() {
+                    [] => "none".to_owned(),
+                    off => off.join(","),
+                },
                 worker.turns.to_string(),
                 worker.epoch.to_string(),
                 worker.pool_available.to_string(),

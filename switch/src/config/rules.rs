@@ -12,8 +12,9 @@ use ipnetwork::IpNetwork;
 
 use super::reader::{Placed, Reader};
 use super::{
-    DEFAULT_COOL_DOWN, DEFAULT_MANIFESTS, DEFAULT_METRICS, DEFAULT_VNI, DEFAULT_VXLAN_PORT,
-    HostDefaults, IpamConfig, MAX_WORKERS, MIN_MTU, NodeConfig, VxlanConfig,
+    DEFAULT_COOL_DOWN, DEFAULT_MANIFESTS, DEFAULT_METRICS, DEFAULT_SPIN, DEFAULT_VNI,
+    DEFAULT_VXLAN_PORT, HostDefaults, IpamConfig, MAX_SPIN, MAX_WORKERS, MIN_MTU, NodeConfig,
+    VxlanConfig,
 };
 
 /// A day: an address that rests longer is better reserved.
@@ -53,6 +54,12 @@ pub(super) fn node(reader: &mut Reader<'_>, host: &HostDefaults) -> NodeConfig {
         MIN_MTU.into()..=65_000,
         "or leave it out to derive it",
     );
+    let spin_us = number(
+        reader,
+        "node.spin_us",
+        0..=MAX_SPIN.into(),
+        "where 0 is to sleep at once",
+    );
     NodeConfig {
         name,
         address,
@@ -61,6 +68,9 @@ pub(super) fn node(reader: &mut Reader<'_>, host: &HostDefaults) -> NodeConfig {
             .and_then(|n| usize::try_from(n).ok())
             .unwrap_or(host.cores),
         mtu: mtu.and_then(|n| u16::try_from(n).ok()),
+        spin_us: spin_us
+            .and_then(|n| u16::try_from(n).ok())
+            .unwrap_or(DEFAULT_SPIN),
     }
 }
 

@@ -46,6 +46,7 @@ fn open(args: &RelayArgs) -> LabResult<(PacketSocket, TapQueue)> {
         vnet: true,
         persist: false,
         plain: false,
+        offloads: false,
     };
     let mut queues = tap::open(Some(&args.tap()), config).map_err(weft_sys::SysError::from)?;
     let Some(tap) = queues.pop() else {

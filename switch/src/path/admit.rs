@@ -32,6 +32,7 @@ impl Turn<'_> {
             epoch: self.tables.epoch,
             worker: self.path.worker,
             now: self.now,
+            packets: self.packets,
         };
         if let Fragment::Later { .. } = packet.fragment {
             return self.admit_later(sighting, at, packet);
@@ -161,7 +162,9 @@ impl Turn<'_> {
             set: port.policy,
             epoch: self.tables.epoch,
         };
-        self.path.denials.record(id, side, denial);
+        self.path
+            .denials
+            .record(id, side, self.packets.into(), denial);
         Err(match side {
             Direction::Egress => DropReason::DeniedEgress,
             Direction::Ingress => DropReason::DeniedIngress,

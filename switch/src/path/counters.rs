@@ -1,5 +1,7 @@
 //! How many frames met which fate?
 //!
+//! A frame that stands for several packets counts as so many.
+//!
 //! Plain integers of one worker: no atomics on the path. The runtime copies them out
 //! between turns and adds the workers' copies up.
 
@@ -105,17 +107,23 @@ impl Counters {
 
     /// Counts a drop decided outside the path, such as a full TAP queue.
     pub fn record_drop(&mut self, reason: DropReason) {
+        self.record_drops(reason, 1);
+    }
+
+    /// The same for a frame that stands for so many packets.
+    pub fn record_drops(&mut self, reason: DropReason, packets: u64) {
         if let Some(count) = self.drops.get_mut(reason.index()) {
-            *count += 1;
+            *count += packets;
         }
     }
 
-    pub(super) fn record(&mut self, fate: Fate) {
+    /// Counts the fate of a frame that stands for so many packets.
+    pub(super) fn record(&mut self, fate: Fate, packets: u64) {
         match fate {
-            Fate::ToPod(_) => self.to_pod += 1,
-            Fate::ToPeer(_) => self.to_peer += 1,
-            Fate::Hairpin => self.hairpin += 1,
-            Fate::Drop(reason) => self.record_drop(reason),
+            Fate::ToPod(_) => self.to_pod += packets,
+            Fate::ToPeer(_) => self.to_peer += packets,
+            Fate::Hairpin => self.hairpin += packets,
+            Fate::Drop(reason) => self.record_drops(reason, packets),
         }
     }
 

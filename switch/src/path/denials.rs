@@ -87,8 +87,14 @@ impl Denials {
         }
     }
 
-    /// Counts a packet, and keeps it as the example if it is the first of its moment.
-    pub(super) fn record(&mut self, port: PortId, direction: Direction, denial: Denial) {
+    /// Counts packets, and keeps them as the example if they are the first of their moment.
+    pub(super) fn record(
+        &mut self,
+        port: PortId,
+        direction: Direction,
+        packets: u64,
+        denial: Denial,
+    ) {
         let Some([egress, ingress]) = self.slots.get_mut(port.index()) else {
             return;
         };
@@ -96,7 +102,7 @@ impl Denials {
             Direction::Egress => egress,
             Direction::Ingress => ingress,
         };
-        slot.packets += 1;
+        slot.packets += packets;
         if slot.last.is_none_or(|last| last.at != denial.at) {
             slot.last = Some(denial);
         }

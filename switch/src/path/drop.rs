@@ -99,10 +99,10 @@ drop_reasons! {
         "The port is not in the published tables."
         "Usual for an instant at attach and detach; if it lasts, look at `weft ports`.";
     UnexpectedOffload "unexpected_offload" Egress Path
-        "The frame asks for segmentation that was not negotiated."
+        "The vnet header asks for segmentation that its packet cannot have."
         "Only a program that writes raw vnet headers does this; find the pod.";
     BadOffload "bad_offload" Egress Path
-        "The vnet header points its checksum outside the frame."
+        "The vnet header points its checksum outside the frame, or in front of the transport header."
         "Only a program that writes raw vnet headers does this; find the pod.";
     UnexpectedEthertype "unexpected_ethertype" Both Path
         "Neither IPv4 nor IPv6 (nor ARP from a pod): VLAN tags, LLDP, STP, 802.3 frames."

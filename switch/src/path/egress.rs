@@ -22,17 +22,18 @@ impl Turn<'_> {
         let tables = self.tables;
         // 1  The port is open.
         let port = tables.port(from).ok_or(DropReason::ClosedPort)?;
-        // 2  The sender's kernel may leave the checksum to us, but no segmentation.
-        offload::complete(frame)?;
-        // 3  The source MAC is the port's.
+        // 2  The source MAC is the port's.
         spoof::check_macs(frame.as_slice(), port)?;
-        // 4  One walk over the headers; only IPv4, IPv6 and ARP for the gateway exist.
-        let packet = match weft_wire::parse(frame.as_slice())? {
+        // 3  One walk over the headers; only IPv4, IPv6 and ARP for the gateway exist.
+        let mut packet = match weft_wire::parse(frame.as_slice())? {
             Parsed::Ip(packet) => packet,
             Parsed::Arp(arp) => return Ok(neighbor::answer_arp(frame, &arp, from, port)?),
             Parsed::Other(_) => return Err(DropReason::UnexpectedEthertype.into()),
         };
         frame.truncate(packet.end);
+        // 4  What the sender's kernel left to us is what such a packet can have.
+        offload::settle(frame, &mut packet)?;
+        self.packets = offload::segments(frame);
         // 5  Nothing that only a router, a DHCP server or a node may say.
         rogue::check(frame.as_slice(), &packet, &tables.node, Direction::Egress)?;
         // 6  The source address is the port's.
@@ -45,7 +46,7 @@ impl Turn<'_> {
         rogue::check_destination(&packet)?;
         // 9  Conntrack remembers, or policy decides; the port's bandwidth lasts.
         self.admit(Direction::Egress, (from, port), frame.as_slice(), &packet)?;
-        self.stay_within(Direction::Egress, port, frame.len())?;
+        self.stay_within(Direction::Egress, port, offload::wire_len(frame))?;
         // 10 Where does the destination live?
         let hop = forward::next_hop_out(tables, port, &packet.flow)?;
         // 11 One hop less to live.
@@ -63,7 +64,11 @@ impl Turn<'_> {
         let peer = self.tables.peer(id).ok_or(DropReason::NoRoute)?;
         // 13 It fits the tunnel, or is cut to fit.
         fragment::fit(frame, packet, peer.mtu, self.out)?;
-        // 14 VXLAN in front; the inner MACs name the two nodes.
+        // 14 Its checksum is whole, unless it is cut into packets when it is sent.
+        if frame.vnet.gso().is_none() {
+            offload::finish(frame)?;
+        }
+        // 15 VXLAN in front; the inner MACs name the two nodes.
         let tunnel = Tunnel {
             vni: node.vni,
             src: node.vtep_mac,
@@ -72,13 +77,15 @@ impl Turn<'_> {
         for piece in self.out.whole(frame) {
             weft_encap::push(piece, &tunnel).map_err(|_| DropReason::NoBuffer)?;
         }
-        // 15 The flow's lane, and its congestion marks outside too.
-        let lane = self.path.lanes.pick(packet.entropy(self.path.seed));
+        // 16 The flow's lane, and its congestion marks outside too.
+        let flow = packet.entropy(self.path.seed);
+        let lane = self.path.lanes.pick(flow);
         let ecn = Ecn::encapsulate(Ecn::from_bits(packet.traffic_class));
         Ok(Exit::Peer {
             peer: id,
             vtep: peer.vtep,
             lane,
+            flow,
             ecn,
         })
     }

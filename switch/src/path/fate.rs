@@ -46,6 +46,8 @@ pub struct ToPeer {
     pub vtep: IpAddr,
     /// The sending socket, thus the outer source port.
     pub lane: Lane,
+    /// A hash of the flow; frames with equal hashes must leave in the order they are in.
+    pub flow: u64,
     /// The ECN field of the outer IP header (RFC 6040).
     pub ecn: Ecn,
     /// The UDP payload: VXLAN header and inner frame.
@@ -78,6 +80,7 @@ pub(super) enum Exit {
         peer: PeerId,
         vtep: IpAddr,
         lane: Lane,
+        flow: u64,
         ecn: Ecn,
     },
 }
@@ -95,7 +98,7 @@ impl Exit {
 impl Out {
     /// An empty `Out` with room for every frame of the pool. The only allocation.
     pub fn new(pool: Pool) -> Self {
-        let room = pool.count();
+        let room = pool.count() + pool.large_count();
         Self {
             pool,
             to_pod: Vec::with_capacity(room),
@@ -174,10 +177,15 @@ impl Out {
                 frame,
             }),
             Exit::Peer {
-                vtep, lane, ecn, ..
+                vtep,
+                lane,
+                flow,
+                ecn,
+                ..
             } => self.to_peer.push(ToPeer {
                 vtep,
                 lane,
+                flow,
                 ecn,
                 frame,
             }),

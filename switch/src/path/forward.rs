@@ -7,7 +7,9 @@
 //! prefix lengths (one or two in a cluster), not with peers or pods.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
+use std::ops::BitAnd;
 
 use foldhash::fast::FixedState;
 use weft_wire::ethernet::EthernetFrame;
@@ -18,10 +20,17 @@ use super::icmp::Tell;
 use super::ports::{PortEntry, PortId, PortKind};
 use super::refusal::Refusal;
 use super::tables::{GATEWAY_MAC, PeerId, Tables};
-use weft_policy::cidr::{Cidr, masked};
+use weft_policy::Cidr;
 
 /// Keyed by addresses that only the control plane chooses, hence the fixed state.
-type ByAddress<V> = HashMap<IpAddr, V, FixedState>;
+type ByBits<A, V> = HashMap<A, V, FixedState>;
+
+/// One map for each family: a key is one integer, cheaper to hash than an [`IpAddr`].
+#[derive(Debug, Clone)]
+struct ByAddress<V> {
+    ipv4: ByBits<u32, V>,
+    ipv6: ByBits<u128, V>,
+}
 
 /// Where an address lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,22 +50,68 @@ pub enum Location {
 pub struct Forward {
     local: ByAddress<PortId>,
     own: Vec<Cidr>,
-    peers: Vec<PrefixLength>,
+    peers_ipv4: Vec<PrefixLength<u32>>,
+    peers_ipv6: Vec<PrefixLength<u128>>,
     vteps: ByAddress<PeerId>,
 }
 
+/// The peers' podCIDRs of one length.
 #[derive(Debug, Clone)]
-struct PrefixLength {
-    length: u8,
-    ipv4: bool,
-    bases: ByAddress<PeerId>,
+struct PrefixLength<A> {
+    mask: A,
+    bases: ByBits<A, PeerId>,
+}
+
+impl<V> Default for ByAddress<V> {
+    fn default() -> Self {
+        Self {
+            ipv4: ByBits::default(),
+            ipv6: ByBits::default(),
+        }
+    }
+}
+
+impl<V: Copy> ByAddress<V> {
+    #[inline]
+    fn get(&self, address: IpAddr) -> Option<V> {
+        match address {
+            IpAddr::V4(v4) => self.ipv4.get(&v4.to_bits()),
+            IpAddr::V6(v6) => self.ipv6.get(&v6.to_bits()),
+        }
+        .copied()
+    }
+
+    fn insert(&mut self, address: IpAddr, value: V) -> Option<V> {
+        match address {
+            IpAddr::V4(v4) => self.ipv4.insert(v4.to_bits(), value),
+            IpAddr::V6(v6) => self.ipv6.insert(v6.to_bits(), value),
+        }
+    }
+}
+
+impl<A: Copy + Eq + Hash + BitAnd<Output = A>> PrefixLength<A> {
+    #[inline]
+    fn peer_of(lengths: &[Self], address: A) -> Option<PeerId> {
+        lengths
+            .iter()
+            .find_map(|prefix| prefix.bases.get(&(address & prefix.mask)).copied())
+    }
+
+    fn add(lengths: &mut Vec<Self>, mask: A, base: A, peer: PeerId) {
+        if let Some(prefix) = lengths.iter_mut().find(|prefix| prefix.mask == mask) {
+            prefix.bases.insert(base, peer);
+        } else {
+            let bases = ByBits::from_iter([(base, peer)]);
+            lengths.push(Self { mask, bases });
+        }
+    }
 }
 
 impl Forward {
     /// Where the address lives.
     pub fn locate(&self, address: IpAddr) -> Location {
-        if let Some(port) = self.local.get(&address) {
-            return Location::Port(*port);
+        if let Some(port) = self.local.get(address) {
+            return Location::Port(port);
         }
         if self.is_own(address) {
             return Location::Vacant;
@@ -72,19 +127,15 @@ impl Forward {
 
     /// The peer whose podCIDRs hold the address.
     pub fn peer_of(&self, address: IpAddr) -> Option<PeerId> {
-        let of_family = self
-            .peers
-            .iter()
-            .filter(|prefix| prefix.ipv4 == address.is_ipv4());
-        of_family
-            .filter_map(|prefix| prefix.bases.get(&masked(address, prefix.length)))
-            .next()
-            .copied()
+        match address {
+            IpAddr::V4(v4) => PrefixLength::peer_of(&self.peers_ipv4, v4.to_bits()),
+            IpAddr::V6(v6) => PrefixLength::peer_of(&self.peers_ipv6, v6.to_bits()),
+        }
     }
 
     /// The peer that sends from this underlay address.
     pub fn peer_at(&self, vtep: IpAddr) -> Option<PeerId> {
-        self.vteps.get(&vtep).copied()
+        self.vteps.get(vtep)
     }
 
     pub(super) fn add_local(&mut self, address: IpAddr, port: PortId) -> Option<PortId> {
@@ -100,20 +151,19 @@ impl Forward {
     }
 
     pub(super) fn add_peer_cidr(&mut self, cidr: Cidr, peer: PeerId) {
-        let (length, ipv4) = (cidr.length(), cidr.base().is_ipv4());
-        let known = self
-            .peers
-            .iter_mut()
-            .find(|prefix| prefix.length == length && prefix.ipv4 == ipv4);
-        if let Some(prefix) = known {
-            prefix.bases.insert(cidr.base(), peer);
-        } else {
-            let bases = ByAddress::from_iter([(cidr.base(), peer)]);
-            self.peers.push(PrefixLength {
-                length,
-                ipv4,
-                bases,
-            });
+        // A length is at most the address's bits; that of /0 shifts all of them out.
+        let length = u32::from(cidr.length());
+        match cidr.base() {
+            IpAddr::V4(base) => {
+                let mask = u32::MAX.checked_shl(u32::BITS.saturating_sub(length));
+                let mask = mask.unwrap_or(0);
+                PrefixLength::add(&mut self.peers_ipv4, mask, base.to_bits(), peer);
+            }
+            IpAddr::V6(base) => {
+                let mask = u128::MAX.checked_shl(u128::BITS.saturating_sub(length));
+                let mask = mask.unwrap_or(0);
+                PrefixLength::add(&mut self.peers_ipv6, mask, base.to_bits(), peer);
+            }
         }
     }
 }
@@ -152,14 +202,13 @@ pub(super) fn next_hop_out(
 /// The port of a packet that came through the tunnel: a pod of this node, or the node by
 /// its pod-network address. Peers are never served as a router (split horizon).
 pub(super) fn next_hop_in(tables: &Tables, flow: &FlowKey) -> Result<PortId, Refusal> {
-    match tables.forward().locate(flow.dst) {
-        _ if !tables.forward().is_own(flow.dst) => Err(DropReason::Transit.into()),
-        Location::Port(to) => Ok(to),
-        _ => Err(Refusal::telling(
-            DropReason::NoSuchPod,
-            Tell::HostUnreachable,
-        )),
+    let forward = tables.forward();
+    if !forward.is_own(flow.dst) {
+        return Err(DropReason::Transit.into());
     }
+    // In this node's own podCIDRs nothing but a port can be.
+    let port = forward.local.get(flow.dst);
+    port.ok_or_else(|| Refusal::telling(DropReason::NoSuchPod, Tell::HostUnreachable))
 }
 
 /// Takes one from the TTL or hop limit; a packet that would leave with 0 stays here.

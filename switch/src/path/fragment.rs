@@ -4,16 +4,21 @@
 //! into fragments (RFC 791 §3.2), fragments of fragments included, before encapsulation:
 //! tunnel packets themselves are never fragmented (RFC 7348 §4.3). The frame becomes the
 //! first fragment; the rest comes from the pool, and if that is short, nothing is sent.
+//!
+//! A super-frame fits if each packet it stands for does. TCP that may be fragmented is cut into
+//! smaller segments instead; UDP of that kind goes back with the MTU like the others, because
+//! its datagrams' sizes are the sender's.
 
 use std::ops::Range;
 
 use weft_wire::ethernet::HEADER_LEN as ETHERNET;
 use weft_wire::ipv4::{HEADER_LEN as IPV4, Ipv4Packet};
-use weft_wire::{Fragment, Frame, Headers, checksum};
+use weft_wire::{Fragment, Frame, Gso, GsoKind, Headers, checksum};
 
 use super::drop::DropReason;
 use super::fate::Out;
 use super::icmp::Tell;
+use super::offload;
 use super::refusal::Refusal;
 
 /// The longest IPv4 header, options included.
@@ -28,16 +33,34 @@ pub(super) fn fit(
     mtu: u16,
     out: &mut Out,
 ) -> Result<(), Refusal> {
-    if packet.ip_len() <= usize::from(mtu) {
+    let gso = frame.vnet.gso();
+    let longest = gso.map_or_else(|| packet.ip_len(), |gso| gso.packet_len());
+    if longest <= usize::from(mtu) {
         return Ok(());
     }
+    let too_big = Refusal::telling(DropReason::TooBig, Tell::TooBig { mtu });
     if packet.dont_fragment {
-        return Err(Refusal::telling(DropReason::TooBig, Tell::TooBig { mtu }));
+        return Err(too_big);
     }
+    if let Some(gso) = gso {
+        frame.vnet.gso_size = smaller(gso, mtu).ok_or(too_big)?;
+        return Ok(());
+    }
+    offload::finish(frame)?;
     cut(frame, packet, mtu.into(), out).ok_or_else(|| {
         out.forget_pieces();
         DropReason::NoBuffer.into()
     })
+}
+
+/// The payload of a TCP segment that fits.
+fn smaller(gso: Gso, mtu: u16) -> Option<u16> {
+    if gso.kind == GsoKind::Udp {
+        return None;
+    }
+    let headers = usize::from(gso.header_len).checked_sub(ETHERNET)?;
+    let size = usize::from(mtu).checked_sub(headers)?;
+    u16::try_from(size).ok().filter(|size| *size > 0)
 }
 
 /// Cuts an IPv4 packet. `None`: not enough buffers; the frame is as it was.

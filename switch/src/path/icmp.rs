@@ -13,7 +13,7 @@ use weft_wire::ethernet::{EtherType, EthernetFrame, HEADER_LEN as ETHERNET};
 use weft_wire::icmp::{self, HEADER_LEN as ICMP, IcmpMessage};
 use weft_wire::ipv4::{HEADER_LEN as IPV4, Ipv4Packet, Ipv4Repr};
 use weft_wire::ipv6::{HEADER_LEN as IPV6, Ipv6Packet, Ipv6Repr};
-use weft_wire::{Frame, Headers, IpProtocol, IpVersion};
+use weft_wire::{Frame, Headers, IpProtocol, IpVersion, VnetHeader};
 
 /// The TTL and hop limit of what the switch itself sends.
 const TTL: u8 = 64;
@@ -48,6 +48,7 @@ pub(super) fn make_error(
         IpVersion::V4 => (IPV4 + ICMP, LONGEST_V4),
         IpVersion::V6 => (IPV6 + ICMP, LONGEST_V6),
     };
+    frame.vnet = VnetHeader::NONE;
     frame.truncate(packet.end);
     frame.trim_front(packet.l3);
     frame.truncate(longest - header_len);

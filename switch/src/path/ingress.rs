@@ -11,7 +11,7 @@ use super::drop::DropReason;
 use super::fate::Exit;
 use super::ports::PortId;
 use super::refusal::Refusal;
-use super::{Datagram, Turn, forward, fragment, rogue, spoof, tunnel};
+use super::{Datagram, Turn, forward, fragment, offload, rogue, spoof, tunnel};
 
 impl Turn<'_> {
     /// Decides which port a datagram from the underlay enters, and rewrites it for there.
@@ -33,6 +33,7 @@ impl Turn<'_> {
             Parsed::Arp(_) | Parsed::Other(_) => return Err(DropReason::UnexpectedEthertype.into()),
         };
         frame.truncate(packet.end);
+        self.packets = offload::segments(frame);
         // 4  The inner frame is for this node.
         spoof::check_inner_macs(&packet, &tables.node)?;
         // 5  Nothing that only a router, a DHCP server or a node may say.
@@ -60,7 +61,7 @@ impl Turn<'_> {
         let port = self.tables.port(to).ok_or(DropReason::NoRoute)?;
         // 11 Conntrack remembers, or policy decides; the port's bandwidth lasts.
         let queue = self.admit(Direction::Ingress, (to, port), frame.as_slice(), packet)?;
-        self.stay_within(Direction::Ingress, port, frame.len())?;
+        self.stay_within(Direction::Ingress, port, offload::wire_len(frame))?;
         // 12 It fits the port, or is cut to fit.
         fragment::fit(frame, packet, port.mtu, self.out)?;
         // 13 From the gateway to the receiver.

@@ -110,6 +110,8 @@ pub struct Turn<'a> {
     tables: &'a Tables,
     now: Moment,
     out: &'a mut Out,
+    /// How many packets the frame on the road stands for.
+    packets: u32,
 }
 
 impl Path {
@@ -154,6 +156,7 @@ impl Path {
             tables,
             now,
             out,
+            packets: 1,
         }
     }
 
@@ -201,24 +204,30 @@ impl Path {
 
 impl Turn<'_> {
     /// The door of the road out: an Ethernet frame, with its vnet header, read from a port.
+    /// The vnet header is as the device gave it.
     pub fn on_pod_frame(&mut self, from: PortId, mut frame: Frame) -> Fate {
         let len = frame.len() as u64;
+        self.packets = 1;
+        let exit = self.egress(from, &mut frame);
+        let packets = u64::from(self.packets);
         self.path.counters.on_port(from, |port| {
-            port.egress_frames += 1;
+            port.egress_frames += packets;
             port.egress_bytes += len;
         });
-        let exit = self.egress(from, &mut frame);
         self.conclude(exit, Origin::Port(from), frame)
     }
 
-    /// The door of the road in: the payload of a UDP datagram received on the overlay's port.
+    /// The door of the road in: the payload of a UDP datagram received on the overlay's port;
+    /// or a super-frame merged of several, with the vnet header of the inner frame, normalised.
     pub fn on_datagram(&mut self, datagram: Datagram, mut frame: Frame) -> Fate {
+        self.packets = 1;
         let exit = self.ingress(datagram, &mut frame);
         self.conclude(exit, Origin::Underlay(datagram.source), frame)
     }
 
     /// Files or recycles the frame, and counts its fate.
     fn conclude(&mut self, exit: Result<Exit, Refusal>, origin: Origin, frame: Frame) -> Fate {
+        let packets = u64::from(self.packets);
         let fate = match exit {
             Ok(exit) => {
                 let filed = self.send(exit, frame);
@@ -236,9 +245,9 @@ impl Turn<'_> {
         if let (Fate::Drop(_), Origin::Port(from)) = (fate, origin) {
             self.path
                 .counters
-                .on_port(from, |port| port.egress_drops += 1);
+                .on_port(from, |port| port.egress_drops += packets);
         }
-        self.path.counters.record(fate);
+        self.path.counters.record(fate, packets);
         fate
     }
 
@@ -249,8 +258,9 @@ impl Turn<'_> {
         if let Exit::Port { port, .. } | Exit::Hairpin(port) = exit {
             for piece in self.out.whole(&mut frame) {
                 let len = piece.len() as u64;
+                let packets = u64::from(offload::segments(piece));
                 counters.on_port(port, |port| {
-                    port.ingress_frames += 1;
+                    port.ingress_frames += packets;
                     port.ingress_bytes += len;
                 });
             }

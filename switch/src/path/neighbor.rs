@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use weft_wire::ethernet::HEADER_LEN as ETHERNET;
 use weft_wire::ipv6::{HEADER_LEN as IPV6, Ipv6Repr};
 use weft_wire::ndp::{NeighborAdvert, NeighborSolicit};
-use weft_wire::{Arp, ArpOperation, Frame, Headers, IpProtocol, Transport, icmp};
+use weft_wire::{Arp, ArpOperation, Frame, Headers, IpProtocol, Transport, VnetHeader, icmp};
 
 use super::drop::DropReason;
 use super::fate::Exit;
@@ -48,6 +48,7 @@ pub(super) fn answer_arp(
         target_mac: question.sender_mac,
         target_ip: question.sender_ip,
     };
+    frame.vnet = VnetHeader::NONE;
     frame.truncate(ETHERNET + Arp::LEN);
     answer.emit(frame.as_mut_slice().get_mut(ETHERNET..).unwrap_or_default());
     forward::address(frame, port.mac);

@@ -132,11 +132,13 @@ impl Turn<'_> {
             dst: peer.mac,
         };
         weft_encap::push(frame, &tunnel).ok()?;
-        let lane = self.path.lanes.pick(packet.entropy(self.path.seed));
+        let flow = packet.entropy(self.path.seed);
+        let lane = self.path.lanes.pick(flow);
         Some(Exit::Peer {
             peer: id,
             vtep,
             lane,
+            flow,
             ecn: Ecn::NotEct,
         })
     }

@@ -14,7 +14,7 @@ use crossbeam_channel::{Sender, unbounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use weft_encap::{Lanes, Vni};
-use weft_policy::{Conntrack, Moment};
+use weft_policy::{Conntrack, Moment, Span};
 use weft_sys::unixsock::Listener;
 use weft_sys::{SysError, caps};
 
@@ -29,7 +29,7 @@ use super::reaper::Reaper;
 use super::server::Server;
 use super::source::{ManifestSource, SourceHandle};
 use super::underlay::{self, LANES, UnderlayFacts, UnderlaySockets};
-use super::worker::{Worker, WorkerParts};
+use super::worker::{Offloads, Worker, WorkerParts};
 use super::{Backend, StartError, metrics};
 use crate::cluster::{ClusterState, LocalNode, NodeFacts};
 use crate::config::Config;
@@ -80,6 +80,7 @@ pub fn run(config: &Config, backend: Backend) -> Result<(), StartError> {
     let conntrack = Arc::new(Conntrack::new(conntrack_config()));
     let crew = Crew {
         clock,
+        offloads: Arc::clone(&sockets.offloads),
         tables: Arc::clone(&tables),
         conntrack: Arc::clone(&conntrack),
     };
@@ -264,6 +265,7 @@ fn conntrack_config() -> weft_policy::Config {
 /// What all workers share.
 struct Crew {
     clock: Clock,
+    offloads: Arc<Offloads>,
     tables: Arc<ArcSwap<Tables>>,
     conntrack: Arc<Conntrack>,
 }
@@ -297,6 +299,8 @@ impl Crew {
                 receive,
                 lanes: Arc::clone(&sockets.lanes),
                 frame_capacity: frame_capacity.max(LEAST_FRAME),
+                spin: Span::from_nanos(u64::from(config.node.spin_us) * 1000),
+                offloads: Arc::clone(&self.offloads),
                 control: commands.clone(),
             })
             .map_err(|error| cannot("start a worker", &error))?;

@@ -1,12 +1,14 @@
 //! How does a frame get from a TAP queue into a buffer and back?
 //!
-//! Owns the vnet header that precedes every frame of a fast queue, and which queue of a port a
-//! worker reads and writes. Never looks into the frame.
+//! Owns the vnet header that precedes every frame of a fast queue, how a super-frame is cut for a
+//! queue that takes none, and which queue of a port a worker reads and writes. Never decides about
+//! a frame; what it reads is as hostile as the pod made it.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 
+use weft_encap::split::Cut;
 use weft_sys::SysError;
-use weft_sys::tap::TapQueue;
+use weft_sys::tap::{TapQueue, VNET_HEADER};
 use weft_wire::{Frame, VnetHeader};
 
 /// The queues of one port, shared by all workers: each reads its own and may write to any.
@@ -20,8 +22,10 @@ pub(super) struct PortQueues {
 /// What a read gave.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Read {
-    /// A frame.
+    /// A frame, in the usual buffer.
     Frame,
+    /// A longer one, in the large buffer.
+    Large,
     /// More than fits a buffer; the rest is lost.
     Oversize,
     /// Nothing is queued.
@@ -65,21 +69,55 @@ impl PortQueues {
     }
 }
 
-/// Reads one frame into `frame`.
-pub(super) fn read(queue: &TapQueue, frame: &mut Frame) -> Read {
+/// Reads one frame: into `usual` if it fits there, into `large` otherwise. What is longer than
+/// `usual` lands behind the room that its beginning, the only part that is copied, then takes.
+pub(super) fn read(queue: &TapQueue, usual: &mut Frame, large: Option<&mut Frame>) -> Read {
     let header = queue.vnet_header_len();
-    let room = frame.spare_with_front(header);
-    let (capacity, count) = (room.len(), queue.read(room));
-    match count {
-        Ok(count) if count == capacity => Read::Oversize,
+    let front = usual.spare_with_front(header);
+    let first = front.len();
+    match large {
+        Some(large) if header > 0 => {
+            let behind = large.spare_mut().get_mut(first - header..);
+            let behind = behind.unwrap_or_default();
+            let all = first + behind.len();
+            let read = queue.readv(&mut [IoSliceMut::new(front), IoSliceMut::new(behind)]);
+            settle(read, all, header, usual, Some(large))
+        }
+        _ => settle(queue.read(front), first, header, usual, None),
+    }
+}
+
+/// Says what a read of at most `room` bytes gave, and makes the frame of it.
+fn settle(
+    read: io::Result<usize>,
+    room: usize,
+    header: usize,
+    usual: &mut Frame,
+    large: Option<&mut Frame>,
+) -> Read {
+    match read {
+        Ok(count) if count == room => Read::Oversize,
         Ok(count) if count >= header => {
-            let bytes = frame.spare_with_front(header);
+            let bytes = usual.spare_with_front(header);
+            let first = bytes.len();
             let vnet = bytes.get(..header).filter(|bytes| !bytes.is_empty());
-            frame.vnet = vnet
+            usual.vnet = vnet
                 .and_then(|b| VnetHeader::parse(b).ok())
                 .unwrap_or(VnetHeader::NONE);
-            frame.set_len(count - header);
-            Read::Frame
+            match large {
+                Some(large) if count > first => {
+                    usual.set_len(first - header);
+                    // As long as the room in front of what was read, which is behind it.
+                    let _ = large.copy_from(usual.as_slice());
+                    large.set_len(count - header);
+                    large.vnet = usual.vnet;
+                    Read::Large
+                }
+                _ => {
+                    usual.set_len(count - header);
+                    Read::Frame
+                }
+            }
         }
         // The kernel never gives less than the header.
         Ok(_) => Read::Again,
@@ -91,12 +129,52 @@ pub(super) fn read(queue: &TapQueue, frame: &mut Frame) -> Read {
     }
 }
 
-/// Writes `frame`, which needs no offload.
+/// Writes `frame` as it is: a fast queue is told what is left to do by `frame.vnet`, for a plain
+/// one its checksum is finished first.
 pub(super) fn write(queue: &TapQueue, frame: &mut Frame) -> io::Result<()> {
-    let header = queue.vnet_header_len();
-    if header > 0 {
-        let bytes = frame.prepend(header).ok_or(ErrorKind::InvalidInput)?;
-        bytes.fill(0);
+    let (header, vnet) = (queue.vnet_header_len(), frame.vnet);
+    if header == 0 {
+        let finished = vnet.complete_checksum(frame.as_mut_slice());
+        finished.map_err(|_| ErrorKind::InvalidInput)?;
+        return queue.write(frame.as_slice()).map(|_| ());
     }
-    queue.write(frame.as_slice()).map(|_| ())
+    let bytes = frame.prepend(header).ok_or(ErrorKind::InvalidInput)?;
+    let written = match vnet.emit(bytes) {
+        true => queue.write(frame.as_slice()).map(|_| ()),
+        false => Err(ErrorKind::InvalidInput.into()),
+    };
+    frame.trim_front(header);
+    written
+}
+
+/// What became of the segments of a super-frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pieces {
+    /// Segments written.
+    pub(super) written: usize,
+    /// Segments that were not.
+    pub(super) failed: usize,
+}
+
+/// Writes a super-frame segment by segment, every one finished. `scratch` is room for their
+/// headers.
+pub(super) fn write_pieces(queue: &TapQueue, frame: &Frame, scratch: &mut [u8]) -> Pieces {
+    let (bytes, mut pieces) = (frame.as_slice(), Pieces::default());
+    let cut = Cut::of(bytes, 0, &frame.vnet);
+    let Some(cut) = cut.filter(|cut| cut.write_headers(bytes, scratch).is_some()) else {
+        pieces.failed += 1;
+        return pieces;
+    };
+    let vnet = [0; VNET_HEADER];
+    let vnet = vnet.get(..queue.vnet_header_len()).unwrap_or_default();
+    let headers = scratch.chunks_exact(cut.header_len()).take(cut.count());
+    for (n, header) in headers.enumerate() {
+        let payload = bytes.get(cut.payload(n)).unwrap_or_default();
+        let parts = [vnet, header, payload].map(IoSlice::new);
+        match queue.writev(&parts) {
+            Ok(_) => pieces.written += 1,
+            Err(_) => pieces.failed += 1,
+        }
+    }
+    pieces
 }

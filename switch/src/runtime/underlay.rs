@@ -12,10 +12,11 @@ use weft_sys::netlink::{Netlink, addr, link, route};
 use weft_sys::udp::{self, Buffers};
 
 use super::StartError;
+use super::worker::{Offload, Offloads};
 use crate::config::Config;
 
 /// Sending sockets, thus outer source ports, of the node (decision 0003).
-pub(super) const LANES: u8 = 16;
+pub(super) const LANES: u8 = 8;
 
 /// Where the underlay is on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(super) struct UnderlaySockets {
     pub(super) receive: Vec<UdpSocket>,
     /// All lanes.
     pub(super) lanes: Arc<[UdpSocket]>,
+    /// What they turn out not to do.
+    pub(super) offloads: Arc<Offloads>,
 }
 
 /// Finds the node's address on this host.
@@ -158,9 +161,16 @@ pub(super) fn open(vtep: IpAddr, port: u16, workers: usize) -> Result<UnderlaySo
     }
     let buffers = Buffers::default();
     let receive = (0..workers).map(|_| udp::bind_rx(local, true, buffers));
+    let receive: Vec<_> = receive.collect::<Result<_, _>>()?;
     let lanes = (0..LANES).map(|_| udp::bind_tx(vtep, buffers));
+    let offloads = Arc::<Offloads>::default();
+    if let Err(error) = receive.iter().try_for_each(udp::set_gro) {
+        tracing::warn!(%error, "every datagram is received by itself");
+        offloads.refuse(Offload::Joining);
+    }
     Ok(UnderlaySockets {
-        receive: receive.collect::<Result<_, _>>()?,
+        receive,
         lanes: lanes.collect::<Result<Vec<_>, _>>()?.into(),
+        offloads,
     })
 }

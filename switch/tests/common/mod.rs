@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub(crate) mod bulk;
 pub(crate) mod clock;
 pub(crate) mod command;
 pub(crate) mod forged;

@@ -12,6 +12,8 @@
 )]
 
 mod bandwidth;
+#[path = "../common/bulk.rs"]
+mod bulk;
 mod busy;
 mod containerd;
 mod doors;
@@ -20,6 +22,7 @@ mod host_ports;
 mod life;
 mod live_change;
 mod load;
+mod offloads;
 mod overlay;
 mod plugin;
 mod pods;

@@ -368,6 +368,7 @@ fn connections_survive_a_publication() {
                 epoch,
                 worker: 0,
                 now,
+                packets: 1,
             };
             let known = world.conntrack.lookup(&packet, sighting);
             assert!(

@@ -20,6 +20,7 @@ mod drops;
 mod errors;
 mod fragments;
 mod gateway;
+mod offloads;
 mod oracle;
 mod pieces;
 mod policies;

@@ -65,7 +65,7 @@ fn length(payload: &[u8]) -> u32 {
     u32::try_from(payload.len()).unwrap()
 }
 
-fn sum(bytes: &[u8], start: u32) -> u16 {
+pub(crate) fn sum(bytes: &[u8], start: u32) -> u16 {
     let mut sum = start;
     for pair in bytes.chunks(2) {
         sum += u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from);

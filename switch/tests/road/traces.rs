@@ -180,7 +180,7 @@ fn a_trace_ends_where_the_packet_does() {
     assert!(matches!(far.fate, Fate::ToPeer(_)));
     assert_eq!(
         end(&far),
-        ("out 15: lane and marks", "sent to node-3 at 192.0.2.3")
+        ("out 16: lane and marks", "sent to node-3 at 192.0.2.3")
     );
     assert_eq!(far.flow.to_string(), "tcp 10.244.1.2:49152 > 10.244.3.6:80");
     let stranger = Sender::Peer {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::control::{self, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_TAP, IFF_VNET_HDR};
-use super::{MAX_QUEUES, TapConfig, TapError, TapQueue, VNET_HEADER, plain};
+use super::{MAX_QUEUES, Offloads, TapConfig, TapError, TapQueue, VNET_HEADER, plain};
 use crate::error::{Context, Result, SysError};
 use crate::ifreq::InterfaceRequest;
 use crate::netlink::Netlink;
@@ -44,6 +44,7 @@ pub fn open(name: Option<&str>, config: TapConfig) -> Result<Vec<TapQueue>, TapE
         queues.push(queue);
     }
     only_holder(&device, queues.len())?;
+    set_offloads(&mut queues, config)?;
     if let Some(queue) = queues.first().filter(|_| config.persist) {
         queue.set_persist(true)?;
     }
@@ -95,10 +96,32 @@ fn open_queue(name: &str, config: TapConfig) -> Result<TapQueue, TapError> {
             .context(|| what(name))
             .map_err(TapError::NoVnetHeader)?;
     }
-    let queue = TapQueue::from_fd(queue.fd)?;
-    // Offloads belong to the device and outlive a former owner's queues: begin with none.
-    control::set_offload(queue.as_fd(), 0).context(|| what(name))?;
-    Ok(queue)
+    Ok(TapQueue::from_fd(queue.fd)?)
+}
+
+/// Sets the most offloads the kernel agrees to. They belong to the device and outlive a former
+/// owner's queues, so also none has to be set.
+fn set_offloads(queues: &mut [TapQueue], config: TapConfig) -> Result<()> {
+    let Some((first, others)) = queues.split_first_mut() else {
+        return Ok(());
+    };
+    let wanted = match config.vnet && config.offloads {
+        true => &Offloads::FALLING[..],
+        false => &[Offloads::NONE],
+    };
+    for offloads in wanted {
+        match first.set_offloads(*offloads) {
+            Ok(()) => break,
+            Err(error) if error.errno() != Some(libc::EINVAL) || *offloads == Offloads::NONE => {
+                return Err(error);
+            }
+            Err(_) => {}
+        }
+    }
+    for queue in others {
+        queue.offloads = first.offloads;
+    }
+    Ok(())
 }
 
 fn attach(name: &str, config: TapConfig) -> Result<OwnedFd, TapError> {

@@ -1,9 +1,10 @@
-//! How do socket addresses and traffic classes look to the kernel?
+//! How do socket addresses, traffic classes and segment sizes look to the kernel?
 //!
 //! Owns `sockaddr_in`, `sockaddr_in6` (ip(7), ipv6(7)) and the control messages of the traffic
-//! class as bytes, so that nothing here is unsafe. It never calls the kernel.
+//! class and of segment sizes as bytes, so that nothing here is unsafe. It never calls the kernel.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::num::NonZeroU16;
 
 /// Bytes of `struct sockaddr_in6`, the longer of the two.
 pub(super) const ADDRESS_LEN: libc::socklen_t = 28;
@@ -12,8 +13,11 @@ const IPV4_ADDRESS_LEN: libc::socklen_t = 16;
 /// Bytes of `struct cmsghdr`; its data begins there, aligned to a word.
 const CMSG_HEADER: usize = size_of::<libc::cmsghdr>();
 
-/// Bytes of one control message with an `int`.
-pub(super) const TOS_CONTROL_LEN: usize = CMSG_HEADER + size_of::<u64>();
+/// Bytes of one control message with an `int` or less.
+const ONE_CONTROL_LEN: usize = CMSG_HEADER + size_of::<u64>();
+
+/// Bytes of the control messages of what is sent: a traffic class and a segment size.
+pub(super) const SEND_CONTROL_LEN: usize = 2 * ONE_CONTROL_LEN;
 
 /// A socket address as the kernel reads and writes it.
 #[repr(C, align(8))]
@@ -79,8 +83,14 @@ impl RawAddress {
     }
 }
 
-/// Writes the control message that sets the traffic class of a datagram to `to`.
-pub(super) fn set_tos(control: &mut Control<TOS_CONTROL_LEN>, to: SocketAddr, tos: u8) -> usize {
+/// Writes the control messages that set the traffic class of a message to `to` and, if it is to be
+/// cut, the size of its segments; returns their bytes.
+pub(super) fn set_control(
+    control: &mut Control<SEND_CONTROL_LEN>,
+    to: SocketAddr,
+    tos: u8,
+    segment: Option<NonZeroU16>,
+) -> usize {
     let (level, kind) = match to {
         SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TOS),
         SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
@@ -90,26 +100,57 @@ pub(super) fn set_tos(control: &mut Control<TOS_CONTROL_LEN>, to: SocketAddr, to
     writer.put(&level.to_ne_bytes());
     writer.put(&kind.to_ne_bytes());
     writer.put(&libc::c_int::from(tos).to_ne_bytes());
-    TOS_CONTROL_LEN
+    let Some(segment) = segment else {
+        return ONE_CONTROL_LEN;
+    };
+    writer.put(&[0; 4]);
+    writer.put(&(CMSG_HEADER + size_of::<u16>()).to_ne_bytes());
+    writer.put(&libc::SOL_UDP.to_ne_bytes());
+    writer.put(&libc::UDP_SEGMENT.to_ne_bytes());
+    writer.put(&segment.get().to_ne_bytes());
+    SEND_CONTROL_LEN
 }
 
-/// The traffic class among received control messages.
-pub(super) fn find_tos(mut control: &[u8]) -> Option<u8> {
-    loop {
-        let (len, rest) = control.split_first_chunk()?;
-        let (level, rest) = rest.split_first_chunk()?;
-        let (kind, _) = rest.split_first_chunk()?;
-        let len = usize::from_ne_bytes(*len);
-        let data = control.get(CMSG_HEADER..len)?;
-        match (i32::from_ne_bytes(*level), i32::from_ne_bytes(*kind)) {
-            // The kernel gives IP_TOS as one byte, IPV6_TCLASS as an int.
-            (libc::IPPROTO_IP, libc::IP_TOS) => return data.first().copied(),
-            (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
-                return u8::try_from(i32::from_ne_bytes(*data.first_chunk()?)).ok();
-            }
-            _ => control = control.get(len.next_multiple_of(size_of::<usize>())..)?,
-        }
+/// What received control messages say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// The traffic class.
+    pub(super) tos: Option<u8>,
+    /// The size of every segment but the last.
+    pub(super) segment: Option<NonZeroU16>,
+}
+
+/// Reads received control messages, up to the first that is malformed.
+pub(super) fn read_control(control: &[u8]) -> Said {
+    let mut said = Said::default();
+    let mut rest = Some(control);
+    while let Some(next) = rest {
+        rest = read_one(next, &mut said);
     }
+    said
+}
+
+/// Reads one control message; returns what is behind it.
+fn read_one<'a>(control: &'a [u8], said: &mut Said) -> Option<&'a [u8]> {
+    let (len, rest) = control.split_first_chunk()?;
+    let (level, rest) = rest.split_first_chunk()?;
+    let (kind, _) = rest.split_first_chunk()?;
+    let len = usize::from_ne_bytes(*len);
+    let data = control.get(CMSG_HEADER..len)?;
+    let int = || data.first_chunk().map(|int| i32::from_ne_bytes(*int));
+    match (i32::from_ne_bytes(*level), i32::from_ne_bytes(*kind)) {
+        // The kernel gives IP_TOS as one byte, IPV6_TCLASS as an int.
+        (libc::IPPROTO_IP, libc::IP_TOS) => said.tos = data.first().copied(),
+        (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+            said.tos = int().and_then(|tos| u8::try_from(tos).ok());
+        }
+        (libc::SOL_UDP, libc::UDP_GRO) => {
+            let size = int().and_then(|size| u16::try_from(size).ok());
+            said.segment = size.and_then(NonZeroU16::new);
+        }
+        _ => {}
+    }
+    control.get(len.next_multiple_of(size_of::<usize>())..)
 }
 
 fn family(number: libc::c_int) -> [u8; 2] {
@@ -155,15 +196,37 @@ mod tests {
     }
 
     #[test]
-    fn traffic_class_is_found_behind_other_messages() {
-        let mut other = Control([0; TOS_CONTROL_LEN]);
-        set_tos(&mut other, "[::1]:1".parse().unwrap(), 0xb9);
-        assert_eq!(find_tos(&other.0), Some(0xb9));
-        let mut two = other.0.to_vec();
-        two[8] = 0xff;
-        two.extend_from_slice(&other.0);
-        assert_eq!(find_tos(&two), Some(0xb9));
-        assert_eq!(find_tos(&two[..30]), None);
-        assert_eq!(find_tos(&[0; 16]), None, "a length of zero does not loop");
+    fn control_messages_are_found_behind_others() {
+        let mut sent = Control([0; SEND_CONTROL_LEN]);
+        let to = "[::1]:1".parse().unwrap();
+        assert_eq!(set_control(&mut sent, to, 0xb9, None), ONE_CONTROL_LEN);
+        let tos = sent.0[..ONE_CONTROL_LEN].to_vec();
+        let said = |tos, segment| Said {
+            tos,
+            segment: NonZeroU16::new(segment),
+        };
+        assert_eq!(read_control(&tos), said(Some(0xb9), 0));
+        let mut gro = tos.clone();
+        gro[8..12].copy_from_slice(&libc::SOL_UDP.to_ne_bytes());
+        gro[12..16].copy_from_slice(&libc::UDP_GRO.to_ne_bytes());
+        gro[16..20].copy_from_slice(&1400_i32.to_ne_bytes());
+        assert_eq!(read_control(&gro), said(None, 1400));
+        let two = [&gro[..], &tos].concat();
+        assert_eq!(read_control(&two), said(Some(0xb9), 1400));
+        assert_eq!(read_control(&two[..30]), said(None, 1400));
+        let unknown = [0; 16];
+        assert_eq!(read_control(&unknown), said(None, 0), "no loop");
+    }
+
+    #[test]
+    fn a_segment_size_is_as_the_abi_says() {
+        let mut sent = Control([0xff; SEND_CONTROL_LEN]);
+        let to = "10.1.2.3:1".parse().unwrap();
+        let len = set_control(&mut sent, to, 1, NonZeroU16::new(0x1234));
+        assert_eq!(len, SEND_CONTROL_LEN);
+        assert_eq!(sent.0[24..32], 18_u64.to_ne_bytes());
+        assert_eq!(sent.0[32..36], 17_i32.to_ne_bytes());
+        assert_eq!(sent.0[36..40], 103_i32.to_ne_bytes());
+        assert_eq!(sent.0[40..42], 0x1234_u16.to_ne_bytes());
     }
 }

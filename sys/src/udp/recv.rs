@@ -7,17 +7,18 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
-use super::address::{ADDRESS_LEN, Control, RawAddress, find_tos};
+use super::address::{ADDRESS_LEN, Control, RawAddress, read_control};
 
-/// Room for one traffic class and for messages a socket's owner might switch on besides.
+/// Room for a traffic class, a segment size and for messages a socket's owner might switch on besides.
 const CONTROL_LEN: usize = 64;
 
 const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// What the kernel says about a datagram.
+/// What the kernel says about a datagram, or about several that it joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
     /// Bytes written into the buffer.
@@ -26,6 +27,9 @@ pub struct Received {
     pub source: SocketAddr,
     /// Its traffic class octet: DSCP and ECN; 0 on a socket that does not ask for it.
     pub tos: u8,
+    /// Payload bytes of every datagram but the last, which may be shorter, if the kernel joined
+    /// several ([`set_gro`](super::set_gro)); a lone datagram may be said to be one segment.
+    pub segment: Option<NonZeroU16>,
     /// Whether the buffer was too short for it.
     pub truncated: bool,
 }
@@ -103,10 +107,12 @@ impl RecvBatch {
             let message = &header.msg_hdr;
             let name_len = usize::try_from(message.msg_namelen).unwrap_or(0);
             let control = control.0.get(..message.msg_controllen);
+            let said = control.map(read_control).unwrap_or_default();
             Received {
                 len: usize::try_from(header.msg_len).unwrap_or(0),
                 source: source.get(name_len).unwrap_or(UNKNOWN),
-                tos: control.and_then(find_tos).unwrap_or(0),
+                tos: said.tos.unwrap_or(0),
+                segment: said.segment,
                 truncated: message.msg_flags & libc::MSG_TRUNC != 0,
             }
         })

@@ -1,13 +1,56 @@
 //! Datagrams over real links: traffic class, path MTU, full buffers, ports that others hold.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU16;
 
 use weft_sys::netlink::link::{self, Change, Vxlan};
 use weft_sys::packet::{self, PacketConfig, PacketSocket};
-use weft_sys::udp::{self, Buffers, Message, RecvBatch, SendBatch};
+use weft_sys::udp::{self, Buffers, RecvBatch, SendBatch, Target};
 
 use crate::support::{Namespace, PATIENCE, privileged};
+
+fn message(to: SocketAddr, tos: u8, payload: &[u8]) -> (Target, &[u8]) {
+    let segment = None;
+    (Target { to, tos, segment }, payload)
+}
+
+fn send<'a>(
+    tx: &UdpSocket,
+    messages: impl IntoIterator<Item = (Target, &'a [u8])>,
+    on_failure: impl FnMut(usize, io::Error),
+) -> usize {
+    let mut batch = SendBatch::new(64, 64);
+    let mut filling = batch.fill();
+    for (target, payload) in messages {
+        assert!(filling.begin(target) && filling.part(payload));
+    }
+    filling.send(tx, on_failure)
+}
+
+/// Sends segments one byte longer than `fits`, then ten that fit.
+fn segments_over_the_mtu_fail_alone(tx: &UdpSocket, to: SocketAddr, fits: usize) {
+    let payload = vec![9; 10 * fits];
+    let messages = [fits + 1, fits].map(|size| {
+        let segment = u16::try_from(size).ok().and_then(NonZeroU16::new);
+        (
+            Target {
+                to,
+                tos: 0,
+                segment,
+            },
+            &payload[..],
+        )
+    });
+    let mut failures = Vec::new();
+    let sent = send(tx, messages, |index, error| {
+        failures.push((index, error.raw_os_error()));
+    });
+    assert_eq!(sent, 1);
+    let [(0, Some(libc::EINVAL | libc::EMSGSIZE))] = failures[..] else {
+        panic!("{failures:?}");
+    };
+}
 
 #[test]
 fn datagrams_cross_a_veth_with_their_traffic_class() {
@@ -22,8 +65,8 @@ fn datagrams_cross_a_veth_with_their_traffic_class() {
         let (rx, tx) = (b.receiver(to), a.sender(from));
         let target = rx.local_addr().unwrap();
         let mut failed = Vec::new();
-        let message = Message::new(target, 0x2e << 2 | 1, b"over the wire");
-        SendBatch::new(4).send(&tx, [message], |index, error| failed.push((index, error)));
+        let message = message(target, 0x2e << 2 | 1, b"over the wire");
+        send(&tx, [message], |index, error| failed.push((index, error)));
         assert!(failed.is_empty(), "{failed:?}");
         let mut batch = RecvBatch::new(4);
         let mut buffer = [0; 64];
@@ -66,18 +109,19 @@ fn a_datagram_over_the_mtu_or_without_a_route_fails_alone() {
         let nowhere: SocketAddr = nowhere.parse().unwrap();
         let payload = vec![7; fits + 1];
         let messages = [
-            Message::new(target, 0, &payload[..fits]),
-            Message::new(target, 0, &payload),
-            Message::new(nowhere, 0, &payload[..1]),
-            Message::new(target, 0, &payload[..2]),
+            message(target, 0, &payload[..fits]),
+            message(target, 0, &payload),
+            message(nowhere, 0, &payload[..1]),
+            message(target, 0, &payload[..2]),
         ];
         let mut failures = Vec::new();
-        let sent = SendBatch::new(8).send(&tx, messages, |index, error| {
+        let sent = send(&tx, messages, |index, error| {
             failures.push((index, error.raw_os_error().unwrap()));
         });
         assert_eq!(sent, 2);
         assert_eq!(failures, [(1, libc::EMSGSIZE), (2, libc::ENETUNREACH)]);
-        for expected in [fits, 2] {
+        segments_over_the_mtu_fail_alone(&tx, target, fits);
+        for expected in [fits, 2].into_iter().chain([fits; 10]) {
             let mut buffer = [0; 2048];
             assert_eq!(rx.recv(&mut buffer).unwrap(), expected);
         }
@@ -102,9 +146,9 @@ fn a_full_send_buffer_refuses_the_rest_at_once() {
         .unwrap();
     // Nobody has this address: datagrams stay in the send buffer until ARP gives up.
     let nobody: SocketAddr = "10.9.0.99:9".parse().unwrap();
-    let messages = (0..64).map(|_| Message::new(nobody, 0, &[0; 1000]));
+    let messages = (0..64).map(|_| message(nobody, 0, &[0; 1000]));
     let mut refused = Vec::new();
-    let sent = SendBatch::new(8).send(&tx, messages, |index, error| {
+    let sent = send(&tx, messages, |index, error| {
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         refused.push(index);
     });

@@ -221,3 +221,29 @@ fn offloads_can_be_switched_off() {
         );
     });
 }
+
+#[test]
+fn features_are_switched_by_name() {
+    if !privileged("features_are_switched_by_name") {
+        return;
+    }
+    let (mut a, b) = (Namespace::new(), Namespace::new());
+    a.join("eth0", &b, "eth0");
+    a.run(|| {
+        for name in ["tx-udp-segmentation", "tx-tcp-segmentation", "rx-gro"] {
+            for on in [false, true, false] {
+                ethtool::set_feature("eth0", name, on).unwrap();
+                assert_eq!(ethtool::feature("eth0", name).unwrap(), on, "{name}");
+            }
+        }
+        let fixed = ethtool::set_feature("lo", "tx-vlan-hw-insert", true).unwrap_err();
+        assert_eq!(fixed.errno(), Some(95), "EOPNOTSUPP");
+        let unknown = ethtool::feature("eth0", "no-such-feature").unwrap_err();
+        assert_eq!(unknown.errno(), Some(2), "ENOENT");
+        assert!(
+            ethtool::feature("none0", "rx-gro")
+                .unwrap_err()
+                .is_not_found()
+        );
+    });
+}

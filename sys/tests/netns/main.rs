@@ -18,6 +18,8 @@ mod reopen;
 #[cfg(test)]
 mod search;
 #[cfg(test)]
+mod superframes;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod table;

@@ -4,7 +4,7 @@ use std::io;
 
 use weft_sys::netlink::{Netlink, link};
 use weft_sys::netns::Netns;
-use weft_sys::packet::{PacketConfig, PacketSocket};
+use weft_sys::packet::{BATCH, PacketConfig, PacketSocket};
 use weft_sys::tap::{self, TapConfig, TapQueue, VNET_HEADER};
 use weft_sys::{caps, sysctl};
 
@@ -205,4 +205,42 @@ fn a_tap_alone_keeps_its_namespace_alive() {
     let links = back.run(|| link::list(&mut Netlink::open().unwrap()).unwrap());
     assert!(links.unwrap().iter().any(|link| link.name == "weftpin0"));
     assert_ne!(Netns::current().unwrap().id().unwrap(), id);
+}
+
+#[test]
+fn packet_sockets_move_batches_and_count_losses() {
+    if !privileged("packet_sockets_move_batches_and_count_losses") {
+        return;
+    }
+    let mut namespace = Namespace::new();
+    let queues = open(&mut namespace, "weftbatch0", TapConfig::PLAIN);
+    let socket = packet_socket(&namespace, "weftbatch0");
+    socket.bypass_qdisc().unwrap();
+    let frames = std::iter::repeat_n(&FRAME[..], 100);
+    assert_eq!(socket.send_batch(frames).unwrap(), BATCH);
+    let mut buffers = [[0; 256]; 4];
+    for _ in 0..BATCH {
+        let len = queues[0].read(&mut buffers[0]).unwrap();
+        assert_eq!(buffers[0][..len], FRAME);
+    }
+    for _ in 0..3 {
+        queues[0].write(&FRAME).unwrap();
+    }
+    let (mut lengths, mut got) = ([0; BATCH], 0);
+    while got < 3 {
+        let room = buffers.iter_mut().map(|buffer| &mut buffer[..]);
+        let count = socket.recv_batch(room, &mut lengths).unwrap();
+        for (buffer, len) in buffers.iter().zip(lengths).take(count) {
+            assert_eq!(buffer[..len], FRAME);
+        }
+        got += count;
+    }
+    let seen = socket.statistics().unwrap();
+    assert_eq!((seen.frames, seen.dropped), (3, 0));
+    for _ in 0..5_000 {
+        queues[0].write(&FRAME).unwrap();
+    }
+    let seen = socket.statistics().unwrap();
+    assert!(seen.dropped > 0 && seen.dropped < seen.frames, "{seen:?}");
+    assert_eq!(socket.statistics().unwrap().frames, 0);
 }

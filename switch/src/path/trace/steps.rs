@@ -11,9 +11,9 @@ use crate::path::martian::{self, Kind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Port,
-    Checksum,
     Macs,
     Parse,
+    Offload,
     Rogues,
     Source,
     Questions,
@@ -22,6 +22,7 @@ pub(super) enum Step {
     Route,
     Age,
     FitTunnel,
+    Checksum,
     Vxlan,
     Lane,
     Peer,
@@ -44,9 +45,9 @@ use Step::*;
 /// Out of a port, as far as all packets go.
 pub(super) const OUT: &[Step] = &[
     Port,
-    Checksum,
     Macs,
     Parse,
+    Offload,
     Rogues,
     Source,
     Questions,
@@ -56,7 +57,7 @@ pub(super) const OUT: &[Step] = &[
     Age,
 ];
 /// What follows towards a peer.
-pub(super) const LEAVE: &[Step] = &[FitTunnel, Vxlan, Lane];
+pub(super) const LEAVE: &[Step] = &[FitTunnel, Checksum, Vxlan, Lane];
 /// Out of the tunnel.
 pub(super) const IN: &[Step] = &[
     Peer,
@@ -77,9 +78,9 @@ impl Step {
     pub(super) const fn title(self) -> &'static str {
         match self {
             Port => "out 1: the port is open",
-            Checksum => "out 2: the checksum",
-            Macs => "out 3: the MACs",
-            Parse => "out 4: parse",
+            Macs => "out 2: the MACs",
+            Parse => "out 3: parse",
+            Offload => "out 4: what was left to us",
             Rogues => "out 5: rogues",
             Source => "out 6: the source address",
             Questions => "out 7: questions to the gateway",
@@ -88,8 +89,9 @@ impl Step {
             Route => "out 10: where does the destination live?",
             Age => "out 11: one hop less",
             FitTunnel => "out 13: the MTU",
-            Vxlan => "out 14: VXLAN",
-            Lane => "out 15: lane and marks",
+            Checksum => "out 14: the checksum",
+            Vxlan => "out 15: VXLAN",
+            Lane => "out 16: lane and marks",
             Peer => "in 1: the sender is a peer",
             Open => "in 2: the VXLAN header comes off",
             InnerParse => "in 3: parse",
@@ -123,7 +125,7 @@ const fn at(reason: DropReason) -> &'static [Step] {
     use DropReason as R;
     match reason {
         R::ClosedPort => &[Port],
-        R::UnexpectedOffload | R::BadOffload => &[Checksum],
+        R::UnexpectedOffload | R::BadOffload => &[Offload],
         R::SpoofedMac | R::ForeignDestinationMac => &[Macs],
         R::Truncated
         | R::BadVersion

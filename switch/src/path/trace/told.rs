@@ -29,6 +29,7 @@ impl Scene<'_> {
             Step::Port => self
                 .sending()
                 .map_or_else(String::new, |(id, port)| describe(id, port)),
+            Step::Offload => "nothing".to_owned(),
             Step::Checksum => "complete".to_owned(),
             Step::Macs => format!("{} to the gateway's {GATEWAY_MAC}", self.mac()),
             Step::Parse | Step::InnerParse => self.flow.to_string(),

@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 
 use weft_policy::Direction;
 
-use super::super::worker::Snapshot;
+use super::super::worker::{Snapshot, Stats};
 use super::Control;
 use super::report::{seconds, sum};
 use super::verdicts::{self, refused};
@@ -73,13 +73,7 @@ impl Control {
                 help,
                 total.icmp_suppressed,
             );
-            let help = "Time a worker spent on frames.";
-            page.metric("weft_worker_busy_seconds_total", "counter", help);
-            for (worker, snapshot) in snapshots.iter().enumerate() {
-                let busy = seconds(snapshot.stats.busy);
-                let name = "weft_worker_busy_seconds_total";
-                page.line(format_args!("{name}{{worker=\"{worker}\"}} {busy}"));
-            }
+            worker_metrics(&mut page, &snapshots);
             self.port_metrics(&mut page, &total);
             self.denial_metrics(&mut page, &snapshots);
         }
@@ -246,5 +240,64 @@ impl Control {
                 ));
             }
         }
+    }
+}
+
+/// What each worker did at the edges, and what its kernel does not do for it.
+fn worker_metrics(page: &mut Page, snapshots: &[Snapshot]) {
+    let help = "Time a worker spent on frames.";
+    let name = "weft_worker_busy_seconds_total";
+    page.metric(name, "counter", help);
+    for (worker, snapshot) in snapshots.iter().enumerate() {
+        let busy = seconds(snapshot.stats.busy);
+        page.line(format_args!("{name}{{worker=\"{worker}\"}} {busy}"));
+    }
+    type Field = fn(&Stats) -> u64;
+    let fields: [(&str, &str, Field); 8] = [
+        (
+            "weft_datagrams_received_total",
+            "Tunnel datagrams received.",
+            |s| s.datagrams_in,
+        ),
+        ("weft_receives_total", "Buffers they came in.", |s| {
+            s.receives
+        }),
+        ("weft_datagrams_sent_total", "Tunnel datagrams sent.", |s| {
+            s.datagrams_out
+        }),
+        ("weft_sends_total", "Messages they left in.", |s| s.sends),
+        (
+            "weft_super_frames_read_total",
+            "Super-frames read from ports.",
+            |s| s.super_frames_in,
+        ),
+        (
+            "weft_super_frames_sent_total",
+            "Super-frames cut into datagrams.",
+            |s| s.super_frames_sent,
+        ),
+        (
+            "weft_super_frames_merged_total",
+            "Super-frames made of datagrams.",
+            |s| s.super_frames_merged,
+        ),
+        (
+            "weft_super_frames_written_total",
+            "Super-frames written to ports.",
+            |s| s.super_frames_out,
+        ),
+    ];
+    for (name, help, field) in fields {
+        page.metric(name, "counter", help);
+        for (worker, snapshot) in snapshots.iter().enumerate() {
+            let value = field(&snapshot.stats);
+            page.line(format_args!("{name}{{worker=\"{worker}\"}} {value}"));
+        }
+    }
+    let name = "weft_offload_refused";
+    page.metric(name, "gauge", "Offloads that the kernel refused.");
+    let refused = snapshots.first().map(|first| first.offloads_off.as_slice());
+    for offload in refused.unwrap_or_default() {
+        page.line(format_args!("{name}{{offload=\"{offload}\"}} 1"));
     }
 }

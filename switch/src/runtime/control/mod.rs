@@ -24,7 +24,7 @@ use super::mailbox::{Message, WorkerHandle};
 use super::memory::Memory;
 use super::reaper::Reaper;
 use super::source::SourceHandle;
-use super::worker::Snapshot;
+use super::worker::{Offload, Snapshot};
 use super::{Backend, StartError};
 use crate::api::{Call, Failure, Identity, Problem};
 use crate::cluster::{ClusterState, Effects, Event, NodeFacts, Trouble};
@@ -69,6 +69,8 @@ pub(super) enum Command {
     PortDied(PortId),
     /// A worker ended.
     WorkerFailed(String),
+    /// The kernel refused an offload, and workers do without it now.
+    OffloadLost { offload: Offload, what: String },
     /// Leave.
     Stop,
 }
@@ -208,6 +210,11 @@ impl Control {
                         "restart the daemon",
                     );
                 }
+                Command::OffloadLost { offload, what } => self.problem(
+                    offload.name(),
+                    format!("{what}: packets go one by one, which is slower"),
+                    "use a newer kernel, or look at the devices' offloads with `ethtool -k`",
+                ),
                 Command::Stop => return,
             }
         }

@@ -140,6 +140,17 @@ impl Control {
                 datagrams: stats.datagrams_in,
                 frames_to_ports: stats.frames_out,
                 datagrams_sent: stats.datagrams_out,
+                super_frames_from_ports: stats.super_frames_in,
+                super_frames_to_ports: stats.super_frames_out,
+                super_frames_sent: stats.super_frames_sent,
+                super_frames_merged: stats.super_frames_merged,
+                receives: stats.receives,
+                sends: stats.sends,
+                offloads_off: snapshot
+                    .offloads_off
+                    .iter()
+                    .map(|n| (*n).to_owned())
+                    .collect(),
                 drops: counters.dropped(),
                 epoch: snapshot.epoch.0,
                 pool_available: snapshot.pool_available,

@@ -1,61 +1,94 @@
 //! From descriptors through the path to descriptors.
 
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use weft_encap::Ecn;
+use rustix::io::Errno;
 use weft_policy::{Epoch, Moment};
-use weft_sys::udp::{Message, RecvBatch, SendBatch};
-use weft_wire::{Frame, Pool};
+use weft_wire::{Frame, Gso, Pool};
 
+use super::super::control::Command;
 use super::super::queue::{self, PortQueues, Read};
+use super::offloads::{Offload, Offloads};
 use super::ready::Source;
+use super::receiving::{MOST_JOINED, Receiver};
+use super::sending::Sender;
 use super::{Left, Snapshot, Stats, WorkerParts};
-use crate::path::{Datagram, DropReason, MAX_PORTS, Out, Path, PortId, Tables};
+use crate::path::{Datagram, DropReason, MAX_PORTS, Out, Path, PortId, Tables, ToPod};
 
-/// Frames a source may bring per turn: enough to share system calls, few enough that the next
-/// source waits well under a millisecond.
-const BATCH: usize = 64;
-/// Frames of a worker: one batch waiting to be received into, one on its way with every frame cut
-/// into three pieces, and as many again for what is generated.
-const FRAMES: usize = BATCH * 8;
+/// Frames a port may bring per turn: enough that small ones of several flows share sends, few
+/// enough that the next source waits well under a millisecond.
+const BATCH: usize = 256;
+/// Calls that receive per turn; each may bring a thousand datagrams.
+const CALLS: usize = 4;
+/// Usual frames of a worker: several sources' batches, so that one turn is one flush.
+const FRAMES: usize = BATCH * 4;
+/// Large frames of a worker.
+const LARGE_FRAMES: usize = 64;
+/// What must be free before a frame is taken on: room for the pieces and answers it may cause, and
+/// for what the kernel joined in one buffer.
+const RESERVE: usize = 2 * MOST_JOINED;
+const LARGE_RESERVE: usize = 4;
+/// Bytes of a large frame: the longest IP packet behind the headers of Ethernet and VXLAN, and
+/// enough beyond to tell what is too long.
+const LARGE: usize = 65_535 + 14 + 8 + 64;
+/// Packets that the super-frames of such a batch may stand for: a pod that makes the smallest ones
+/// there are does not hold up the others longer.
+const PACKETS: usize = 1024;
+/// Bytes of such a batch: what is read, cut and sent, or received and joined, while it is still in
+/// the core's own cache.
+const BYTES: usize = 256 << 10;
+/// Bytes for headers of segments: those of all large frames at a usual MTU, and of any one frame.
+const SCRATCH: usize = Gso::MOST_HEADERS;
+
+/// How many packets a frame asks to be, whether that may be believed or not.
+fn asked(frame: &Frame) -> usize {
+    match usize::from(frame.vnet.gso_size) {
+        0 => 1,
+        size => frame.len().div_ceil(size).min(Gso::MOST_PACKETS),
+    }
+}
 
 pub(super) struct Forwarding {
     number: usize,
     path: Path,
     out: Out,
     ports: Box<[Option<Arc<PortQueues>>]>,
-    socket: UdpSocket,
-    lanes: Arc<[UdpSocket]>,
-    /// Empty frames the next datagrams go into.
-    inbound: VecDeque<Frame>,
-    receive: RecvBatch,
-    send: SendBatch,
+    receiver: Receiver,
+    sender: Sender,
+    offloads: Arc<Offloads>,
+    control: crossbeam_channel::Sender<Command>,
+    /// Where the next super-frame is read to.
+    large: Option<Frame>,
+    scratch: Box<[u8]>,
     pub(super) stats: Stats,
 }
 
 impl Forwarding {
     pub(super) fn new(parts: WorkerParts) -> Self {
-        let mut out = Out::new(Pool::new(FRAMES, parts.frame_capacity));
-        let mut inbound = VecDeque::with_capacity(BATCH);
-        inbound.extend(std::iter::from_fn(|| out.pool.take()).take(BATCH));
+        let pool = Pool::new(FRAMES, parts.frame_capacity).with_large(LARGE_FRAMES, LARGE);
+        let mut out = Out::new(pool);
+        let offloads = parts.offloads;
         Self {
             number: parts.number,
             path: parts.path,
+            large: out.pool.take_large(),
             out,
             ports: vec![None; MAX_PORTS].into_boxed_slice(),
-            socket: parts.receive,
-            lanes: parts.lanes,
-            inbound,
-            receive: RecvBatch::new(BATCH),
-            send: SendBatch::new(BATCH),
+            receiver: Receiver::new(parts.receive),
+            sender: Sender::new(parts.lanes, Arc::clone(&offloads), FRAMES + LARGE_FRAMES),
+            offloads,
+            control: parts.control,
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
             stats: Stats::default(),
         }
+    }
+
+    pub(super) fn underlay(&self) -> i32 {
+        self.receiver.fd()
     }
 
     /// Takes one batch from `source` through the path.
@@ -67,146 +100,193 @@ impl Forwarding {
     }
 
     fn read(&mut self, port: PortId, tables: &Tables, now: Moment) -> Left {
-        let Self {
-            ports, path, out, ..
-        } = self;
-        let queues = ports.get(port.index()).and_then(Option::as_ref);
-        let Some(queue) = queues.and_then(|queues| queues.read_by(self.number)) else {
+        let queues = self.ports.get(port.index()).and_then(Option::as_ref);
+        let Some(queues) = queues.map(Arc::clone) else {
             return Left::Nothing;
         };
+        let Some(queue) = queues.read_by(self.number) else {
+            return Left::Nothing;
+        };
+        let (mut packets, mut bytes) = (0, 0);
         for _ in 0..BATCH {
+            if packets >= PACKETS || bytes >= BYTES {
+                return Left::More;
+            }
+            self.make_room(tables);
+            let Self { path, out, .. } = self;
             let Some(mut frame) = out.pool.take() else {
                 return Left::More;
             };
-            match queue::read(queue, &mut frame) {
-                Read::Frame => {
-                    self.stats.frames_in += 1;
-                    path.turn(tables, now, out).on_pod_frame(port, frame);
-                    continue;
-                }
+            let read = queue::read(queue, &mut frame, self.large.as_mut());
+            match read {
+                Read::Frame | Read::Large => {}
                 Read::Oversize => path.counters_mut().record_drop(DropReason::Oversize),
-                Read::Again => {}
-                Read::Empty => {
-                    out.pool.put(frame);
-                    return Left::Nothing;
-                }
-                Read::Dead => {
-                    out.pool.put(frame);
-                    return Left::Dead(port);
-                }
+                Read::Again | Read::Empty | Read::Dead => {}
             }
-            out.pool.put(frame);
+            let frame = match read {
+                Read::Frame => Some(frame),
+                other => {
+                    out.pool.put(frame);
+                    match other {
+                        Read::Large => std::mem::replace(&mut self.large, out.pool.take_large()),
+                        Read::Empty => return Left::Nothing,
+                        Read::Dead => return Left::Dead(port),
+                        _ => None,
+                    }
+                }
+            };
+            if let Some(frame) = frame {
+                self.stats.frames_in += 1;
+                packets += asked(&frame);
+                bytes += frame.len();
+                self.stats.super_frames_in += u64::from(frame.vnet.is_segmented());
+                path.turn(tables, now, out).on_pod_frame(port, frame);
+            }
         }
         Left::More
     }
 
     fn receive(&mut self, tables: &Tables, now: Moment) -> Left {
-        let Self {
-            inbound,
-            receive,
-            path,
-            out,
-            ..
-        } = self;
-        let offered = inbound.len();
-        match receive.recv(&self.socket, inbound.iter_mut().map(Frame::spare_mut)) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Left::Nothing,
-            // An error queued on the socket is about something sent before, not about what waits
-            // behind it.
-            Err(_) => return Left::More,
-        }
-        let count = receive.received().len();
-        for message in receive.received() {
-            let Some(mut frame) = inbound.pop_front() else {
-                break;
+        for _ in 0..CALLS {
+            let batch = match self.receiver.receive() {
+                Ok(batch) => batch,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Left::Nothing,
+                // An error queued on the socket is about something sent before, not about what
+                // waits behind it.
+                Err(_) => return Left::More,
             };
-            self.stats.datagrams_in += 1;
-            frame.set_len(message.len);
-            if message.truncated {
-                path.counters_mut().record_drop(DropReason::Oversize);
-                out.pool.put(frame);
-            } else {
-                let source = message.source.ip();
-                let datagram = Datagram {
-                    source,
-                    ecn: Ecn::from_bits(message.tos),
-                };
-                path.turn(tables, now, out).on_datagram(datagram, frame);
+            for number in 0..batch.count {
+                if !self.has_room() {
+                    self.enter(tables, now);
+                    self.make_room(tables);
+                }
+                let (pool, stats) = (&mut self.out.pool, &mut self.stats);
+                let counters = self.path.counters_mut();
+                match self.receiver.take(number, pool, stats) {
+                    None => counters.record_drop(DropReason::Oversize),
+                    Some(lost) => {
+                        (0..lost).for_each(|_| counters.record_drop(DropReason::NoBuffer));
+                    }
+                }
+            }
+            self.enter(tables, now);
+            if batch.last {
+                return Left::Nothing;
             }
         }
-        self.refill();
-        if count < offered {
-            Left::Nothing
-        } else {
-            Left::More
-        }
+        Left::More
     }
 
-    /// Replaces the frames that went on; the pool is larger than a batch, so after the flush
-    /// there are enough again.
-    fn refill(&mut self) {
-        while self.inbound.len() < BATCH {
-            let Some(frame) = self.out.pool.take() else {
-                return;
+    /// Takes the received frames through the path.
+    fn enter(&mut self, tables: &Tables, now: Moment) {
+        self.receiver.finish();
+        for (outer, frame) in self.receiver.ready() {
+            let datagram = Datagram {
+                source: outer.source,
+                ecn: outer.ecn,
             };
-            self.inbound.push_back(frame);
+            self.stats.super_frames_merged += u64::from(frame.vnet.is_segmented());
+            let mut turn = self.path.turn(tables, now, &mut self.out);
+            turn.on_datagram(datagram, frame);
         }
     }
 
-    /// Sends what the batch produced, in order, and takes the frames back.
+    fn has_room(&self) -> bool {
+        let pool = &self.out.pool;
+        pool.available() >= RESERVE && pool.large_available() >= LARGE_RESERVE
+    }
+
+    /// Flushes early when frames run low.
+    fn make_room(&mut self, tables: &Tables) {
+        if !self.has_room() {
+            self.flush(tables);
+        }
+    }
+
+    /// Sends what the turn produced, in order, and takes the frames back.
     pub(super) fn flush(&mut self, tables: &Tables) {
         self.write_to_ports();
         if !self.out.to_peer.is_empty() {
             self.send_to_peers(tables);
         }
-        self.refill();
+        if self.large.is_none() {
+            self.large = self.out.pool.take_large();
+        }
     }
 
     fn write_to_ports(&mut self) {
-        let Self {
-            out, ports, path, ..
-        } = self;
-        for mut to in out.to_pod.drain(..) {
-            let queues = ports.get(to.port.index()).and_then(Option::as_ref);
-            let queue = queues.and_then(|queues| queues.write_to(to.queue, self.number));
-            match queue.map(|queue| queue::write(queue, &mut to.frame)) {
-                Some(Ok(())) => self.stats.frames_out += 1,
-                Some(Err(_)) | None => path.counters_mut().record_drop(DropReason::PodQueueFull),
-            }
-            out.pool.put(to.frame);
+        let mut to_pod = std::mem::take(&mut self.out.to_pod);
+        for mut to in to_pod.drain(..) {
+            let failed = self.write_to_port(&mut to);
+            let counters = self.path.counters_mut();
+            (0..failed).for_each(|_| counters.record_drop(DropReason::PodQueueFull));
+            self.out.pool.put(to.frame);
         }
+        self.out.to_pod = to_pod;
+    }
+
+    /// Writes one frame; returns how many packets of it could not be.
+    fn write_to_port(&mut self, to: &mut ToPod) -> usize {
+        let queues = self.ports.get(to.port.index()).and_then(Option::as_ref);
+        let queue = queues.and_then(|queues| queues.write_to(to.queue, self.number));
+        let Some(queue) = queue else {
+            return 1;
+        };
+        let stats = &mut self.stats;
+        let whole = !to.frame.vnet.is_segmented();
+        let offload = Offload::of_write(&to.frame.vnet);
+        let mut refused = false;
+        if whole || (queue.has_vnet() && self.offloads.works(offload)) {
+            match queue::write(queue, &mut to.frame) {
+                Ok(()) => {
+                    stats.frames_out += 1;
+                    stats.super_frames_out += u64::from(!whole);
+                    return 0;
+                }
+                Err(error) if !whole && Errno::from_io_error(&error) == Some(Errno::INVAL) => {
+                    refused = true
+                }
+                Err(_) => return 1,
+            }
+        }
+        let pieces = queue::write_pieces(queue, &to.frame, &mut self.scratch);
+        stats.frames_out += pieces.written as u64;
+        if refused && pieces.failed == 0 {
+            let what = "the kernel refuses super-frames for pods";
+            self.lose(offload, what);
+        }
+        pieces.failed
     }
 
     fn send_to_peers(&mut self, tables: &Tables) {
         let Self {
             out,
-            lanes,
-            send,
-            path,
+            sender,
+            scratch,
+            stats,
             ..
         } = self;
         let port = tables.node.vxlan_port;
-        let used = out
-            .to_peer
-            .iter()
-            .fold(0_u64, |used, to| used | 1 << to.lane.index());
-        for (number, socket) in lanes.iter().enumerate() {
-            if used & 1 << number == 0 {
-                continue;
-            }
-            let of_lane = out.to_peer.iter().filter(|to| to.lane.index() == number);
-            let messages = of_lane.map(|to| {
-                let target = SocketAddr::new(to.vtep, port);
-                Message::new(target, to.ecn.bits(), to.frame.as_slice())
-            });
-            let sent = send.send(socket, messages, |_, _| {
-                path.counters_mut().record_drop(DropReason::SendFailed);
-            });
-            self.stats.datagrams_out += sent as u64;
-        }
+        let sent = sender.send(&out.to_peer, port, scratch);
+        stats.sends += sent.messages;
+        stats.datagrams_out += sent.datagrams;
         for to in out.to_peer.drain(..) {
+            stats.super_frames_sent += u64::from(to.frame.vnet.is_segmented());
             out.pool.put(to.frame);
+        }
+        let counters = self.path.counters_mut();
+        (0..sent.failed).for_each(|_| counters.record_drop(DropReason::SendFailed));
+        if sent.refused {
+            self.lose(Offload::Segments, "the kernel refuses to cut sends");
+        }
+    }
+
+    /// Does without an offload from now on, and says so once.
+    #[cold]
+    fn lose(&self, offload: Offload, what: &str) {
+        if self.offloads.refuse(offload) {
+            let what = what.to_owned();
+            let _ = self.control.send(Command::OffloadLost { offload, what });
         }
     }
 
@@ -262,6 +342,7 @@ impl Forwarding {
                 .map(|(port, direction, packets, last)| (port, direction, packets, *last))
                 .collect(),
             pool_available: self.out.pool.available(),
+            offloads_off: self.offloads.refused().map(Offload::name).collect(),
         }
     }
 }

@@ -1,15 +1,15 @@
 //! How does a worker spend a turn?
 //!
 //! Run to completion: wait, read one moment and one snapshot of the tables, empty the mailbox,
-//! give every readable source one bounded batch through the pure path, flush what leaves. Owns
-//! its sockets' batches, its pool and its `Path`. Takes no lock, allocates nothing and logs
-//! nothing per frame.
+//! give every readable source one bounded batch through the pure path, flush once what leaves.
+//! Owns its sockets' batches, its pool and its `Path`. Takes no lock, allocates nothing and logs
+//! nothing per frame. After work it looks again for a short while before it sleeps.
 
 use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
 use std::ops::ControlFlow;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
@@ -19,7 +19,9 @@ use mio::{Events, Interest, Poll, Waker};
 use weft_policy::{Direction, Epoch, Moment, Span};
 
 use self::forwarding::Forwarding;
+pub(super) use self::offloads::{Offload, Offloads};
 use self::ready::{Ready, Source, WAKER};
+use self::rest::Rest;
 use super::clock::Clock;
 use super::control::Command;
 use super::mailbox::{Message, WorkerHandle};
@@ -27,7 +29,12 @@ use super::queue::PortQueues;
 use crate::path::{Counters, Denial, DropReason, Example, Path, PortId, Tables};
 
 mod forwarding;
+mod grouping;
+mod offloads;
 mod ready;
+mod receiving;
+mod rest;
+mod sending;
 
 /// How long an idle worker waits before it looks after its flows.
 const TICK: Span = Span::from_millis(100);
@@ -45,6 +52,9 @@ pub(super) struct WorkerParts {
     pub(super) lanes: Arc<[UdpSocket]>,
     /// Bytes a frame buffer holds, beyond its headroom.
     pub(super) frame_capacity: usize,
+    /// How long to look for work before sleeping, at most.
+    pub(super) spin: Span,
+    pub(super) offloads: Arc<Offloads>,
     pub(super) control: Sender<Command>,
 }
 
@@ -57,6 +67,8 @@ pub(super) struct Snapshot {
     pub(super) examples: Vec<(DropReason, Example)>,
     pub(super) denials: Vec<(PortId, Direction, u64, Denial)>,
     pub(super) pool_available: usize,
+    /// Names of the offloads the kernel refused.
+    pub(super) offloads_off: Vec<&'static str>,
 }
 
 /// Counts of the shell around the path.
@@ -65,10 +77,24 @@ pub(super) struct Stats {
     pub(super) turns: u64,
     pub(super) busy: Span,
     pub(super) idle: Span,
+    /// Frames read from ports, a super-frame being one.
     pub(super) frames_in: u64,
+    /// Super-frames among them.
+    pub(super) super_frames_in: u64,
     pub(super) datagrams_in: u64,
+    /// Buffers they came in.
+    pub(super) receives: u64,
+    /// Super-frames made of them.
+    pub(super) super_frames_merged: u64,
+    /// Frames written to ports.
     pub(super) frames_out: u64,
+    /// Super-frames among them.
+    pub(super) super_frames_out: u64,
     pub(super) datagrams_out: u64,
+    /// Messages they left in.
+    pub(super) sends: u64,
+    /// Super-frames they were cut of.
+    pub(super) super_frames_sent: u64,
 }
 
 /// One worker, on its own thread.
@@ -80,6 +106,7 @@ pub(super) struct Worker {
     events: Events,
     ready: Ready,
     forwarding: Forwarding,
+    rest: Rest,
     control: Sender<Command>,
     last_turn: Moment,
     last_tick: Moment,
@@ -91,20 +118,30 @@ impl Worker {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (sender, mailbox) = crossbeam_channel::unbounded();
-        let fd = parts.receive.as_raw_fd();
-        let token = Source::Underlay.token();
-        poll.registry()
-            .register(&mut SourceFd(&fd), token, Interest::READABLE)?;
         let now = parts.clock.now();
+        let (tables, clock, control) = (
+            Cache::new(Arc::clone(&parts.tables)),
+            parts.clock,
+            parts.control.clone(),
+        );
+        let rest = Rest::new(parts.spin, now);
+        let forwarding = Forwarding::new(parts);
+        let token = Source::Underlay.token();
+        poll.registry().register(
+            &mut SourceFd(&forwarding.underlay()),
+            token,
+            Interest::READABLE,
+        )?;
         let worker = Self {
-            tables: Cache::new(Arc::clone(&parts.tables)),
+            tables,
             mailbox,
-            clock: parts.clock,
+            clock,
             poll,
             events: Events::with_capacity(256),
             ready: Ready::new(),
-            control: parts.control.clone(),
-            forwarding: Forwarding::new(parts),
+            control,
+            forwarding,
+            rest,
             last_turn: now,
             last_tick: now,
         };
@@ -125,7 +162,7 @@ impl Worker {
 
     fn turn(&mut self) -> ControlFlow<()> {
         let waits_from = self.clock.now();
-        if let Err(error) = self.wait() {
+        if let Err(error) = self.wait(waits_from) {
             tracing::error!(%error, "a worker cannot wait for frames any more");
             let _ = self.control.send(Command::WorkerFailed(error.to_string()));
             return ControlFlow::Break(());
@@ -133,21 +170,8 @@ impl Worker {
         let now = self.clock.now();
         self.account(waits_from, now);
         self.empty_mailbox()?;
-        let tables = self.tables.load();
-        for _ in 0..self.ready.len() {
-            let Some(source) = self.ready.pop() else {
-                break;
-            };
-            let left = self.forwarding.serve(source, tables, now);
-            self.forwarding.flush(tables);
-            match left {
-                Left::Nothing => {}
-                Left::More => self.ready.push(source),
-                Left::Dead(port) => {
-                    self.forwarding.close(self.poll.registry(), port);
-                    let _ = self.control.send(Command::PortDied(port));
-                }
-            }
+        if !self.ready.is_empty() {
+            self.work(now);
         }
         if now.since(self.last_tick) >= TICK {
             self.forwarding.tick(now);
@@ -156,13 +180,39 @@ impl Worker {
         ControlFlow::Continue(())
     }
 
-    /// Waits for a source, unless some still have frames.
-    fn wait(&mut self) -> io::Result<()> {
-        let limit = if self.ready.is_empty() {
+    /// Gives every ready source its batch, then sends what came of them.
+    fn work(&mut self, now: Moment) {
+        self.rest.woke(now);
+        let tables = self.tables.load();
+        for _ in 0..self.ready.len() {
+            let Some(source) = self.ready.pop() else {
+                break;
+            };
+            match self.forwarding.serve(source, tables, now) {
+                Left::Nothing => {}
+                Left::More => self.ready.push(source),
+                Left::Dead(port) => {
+                    self.forwarding.close(self.poll.registry(), port);
+                    let _ = self.control.send(Command::PortDied(port));
+                }
+            }
+        }
+        self.forwarding.flush(tables);
+        self.rest.worked(self.clock.now());
+    }
+
+    /// Waits for a source, unless some still have frames or may have soon.
+    fn wait(&mut self, now: Moment) -> io::Result<()> {
+        let looks = self.ready.is_empty() && self.rest.looks(now);
+        let limit = if self.ready.is_empty() && !looks {
             IDLE_WAIT
         } else {
             Duration::ZERO
         };
+        if looks {
+            // Whoever is to send the next frame may wait for this core.
+            thread::yield_now();
+        }
         match self.poll.poll(&mut self.events, Some(limit)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
             _ => {}
@@ -220,7 +270,7 @@ struct Farewell(Sender<Command>);
 
 impl Drop for Farewell {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             let why = "it panicked; its last words are in the log".to_owned();
             let _ = self.0.send(Command::WorkerFailed(why));
         }
@@ -248,7 +298,7 @@ mod tests {
         let silent = Farewell(sender.clone());
         drop(silent);
         assert!(commands.is_empty());
-        let thread = std::thread::spawn(move || {
+        let thread = thread::spawn(move || {
             let _farewell = Farewell(sender);
             panic!("the test's own panic");
         });

@@ -1,0 +1,294 @@
+//! How do the frames of a turn leave for their peers?
+//!
+//! Owns the lanes' sockets in use by one worker: plans runs ([`super::grouping`]), has headers
+//! for the segments of super-frames written, and hands each lane's messages to the kernel, as few
+//! system calls as there is room for. A message that the kernel refuses to cut leaves as single
+//! datagrams. Never copies a payload, never keeps a frame.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use weft_encap::split::Cut;
+use weft_sys::udp::{Filling, SendBatch, Target};
+
+use super::grouping::{Grouping, Load, Piece, Run};
+use super::offloads::{Offload, Offloads};
+use crate::path::ToPeer;
+
+/// Messages handed over with one system call.
+const MESSAGES: usize = 64;
+/// Their parts in all: headers and payloads of a dozen super-frames.
+const PARTS: usize = 2048;
+/// Messages of one plan.
+const RUNS: usize = 1024;
+/// Bytes in front of the inner Ethernet header: the VXLAN header.
+const FRONT: usize = 8;
+
+/// The segments of one super-frame.
+#[derive(Clone, Copy, Debug)]
+struct Segments {
+    cut: Cut,
+    /// Where their headers are in the scratch.
+    at: usize,
+}
+
+/// What became of the frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Messages that the kernel took.
+    pub(super) messages: u64,
+    /// Their datagrams.
+    pub(super) datagrams: u64,
+    /// Datagrams that the kernel did not take.
+    pub(super) failed: u64,
+    /// The kernel does not cut messages: found out now.
+    pub(super) refused: bool,
+}
+
+pub(super) struct Sender {
+    lanes: Arc<[UdpSocket]>,
+    offloads: Arc<Offloads>,
+    grouping: Grouping,
+    batch: SendBatch,
+    /// Of the frames of a plan, by their number.
+    segments: Vec<Option<Segments>>,
+    /// Numbers of the runs handed to the kernel.
+    handed: Vec<usize>,
+    /// Numbers of those it refused, and why.
+    failures: Vec<(usize, io::Error)>,
+}
+
+/// The frames of one plan and what is known of them.
+#[derive(Clone, Copy)]
+struct Plan<'a> {
+    grouping: &'a Grouping,
+    frames: &'a [ToPeer],
+    segments: &'a [Option<Segments>],
+    headers: &'a [u8],
+    port: u16,
+}
+
+impl Sender {
+    /// Sends at most `frames` frames at once.
+    pub(super) fn new(lanes: Arc<[UdpSocket]>, offloads: Arc<Offloads>, frames: usize) -> Self {
+        Self {
+            lanes,
+            offloads,
+            grouping: Grouping::new(RUNS),
+            batch: SendBatch::new(MESSAGES, PARTS),
+            segments: Vec::with_capacity(frames),
+            handed: Vec::with_capacity(MESSAGES),
+            failures: Vec::with_capacity(MESSAGES),
+        }
+    }
+
+    /// Sends `frames` to UDP port `port` of their peers, each flow's in order. `scratch` is room
+    /// for headers of segments.
+    pub(super) fn send(&mut self, mut frames: &[ToPeer], port: u16, scratch: &mut [u8]) -> Sent {
+        let (mut sent, mut from) = (Sent::default(), 0);
+        if self.grouping.allows_runs() && !self.offloads.works(Offload::Segments) {
+            self.grouping.forbid_runs();
+        }
+        while !frames.is_empty() {
+            let (done, next) = self.plan(frames, from, scratch);
+            let stuck = done == 0 && self.grouping.is_empty();
+            if stuck {
+                // More headers than the scratch holds; the path lets no such frame through.
+                sent.failed += 1;
+            }
+            self.send_plan(frames, port, scratch, &mut sent);
+            frames = frames.get(done + usize::from(stuck)..).unwrap_or_default();
+            from = if stuck { 0 } else { next };
+        }
+        sent
+    }
+
+    /// Plans as many frames as there is room for, beginning with datagram `from` of the first;
+    /// returns how many are planned in whole, and where to go on in the one behind.
+    fn plan(&mut self, frames: &[ToPeer], from: usize, scratch: &mut [u8]) -> (usize, usize) {
+        self.grouping.clear();
+        self.segments.clear();
+        let (mut used, mut from) = (0, from);
+        for (number, to) in frames.iter().enumerate() {
+            let bytes = to.frame.as_slice();
+            let cut = Cut::of(bytes, FRONT, &to.frame.vnet);
+            let segments = match cut {
+                None => None,
+                Some(cut) => {
+                    let room = scratch.get_mut(used..).unwrap_or_default();
+                    if cut.write_headers(bytes, room).is_none() {
+                        return (number, from);
+                    }
+                    let at = used;
+                    used += cut.count() * cut.header_len();
+                    Some(Segments { cut, at })
+                }
+            };
+            self.segments.push(segments);
+            let load = load(to, cut.as_ref());
+            from = self.grouping.add(number, &load, from);
+            if from < load.count {
+                return (number, from);
+            }
+            from = 0;
+        }
+        (frames.len(), 0)
+    }
+
+    fn send_plan(&mut self, frames: &[ToPeer], port: u16, headers: &[u8], sent: &mut Sent) {
+        let plan = Plan {
+            grouping: &self.grouping,
+            frames,
+            segments: &self.segments,
+            headers,
+            port,
+        };
+        for (lane, socket) in self.lanes.iter().enumerate() {
+            let mut runs = plan.grouping.of_lane(lane).peekable();
+            while runs.peek().is_some() {
+                self.handed.clear();
+                let mut filling = self.batch.fill();
+                while let Some((number, run)) = runs.peek() {
+                    if !plan.fill(run, &mut filling) {
+                        break;
+                    }
+                    self.handed.push(*number);
+                    runs.next();
+                }
+                if self.handed.is_empty() {
+                    // A message with more parts than fit: cannot be, as they are at most 128.
+                    sent.failed += runs.next().map_or(0, |(_, run)| run.segments as u64);
+                    continue;
+                }
+                let (handed, failures) = (&self.handed, &mut self.failures);
+                filling.send(socket, |index, error| {
+                    if let Some(number) = handed.get(index) {
+                        failures.push((*number, error));
+                    }
+                });
+                let runs_handed = handed
+                    .iter()
+                    .filter_map(|number| plan.grouping.run(*number));
+                for run in runs_handed {
+                    sent.messages += 1;
+                    sent.datagrams += run.segments as u64;
+                }
+                for (number, error) in failures.drain(..) {
+                    if let Some(run) = plan.grouping.run(number) {
+                        sent.messages -= 1;
+                        sent.datagrams -= run.segments as u64;
+                        plan.settle(run, &error, (&mut self.batch, socket), sent);
+                    }
+                }
+            }
+        }
+        if sent.refused {
+            self.grouping.forbid_runs();
+        }
+    }
+}
+
+impl<'a> Plan<'a> {
+    fn target(&self, run: &Run, segment: Option<NonZeroU16>) -> Target {
+        Target {
+            to: SocketAddr::new(run.to, self.port),
+            tos: run.ecn.bits(),
+            segment,
+        }
+    }
+
+    /// Adds a run as one message; `false`, and nothing added, if there is no room.
+    fn fill(&self, run: &Run, filling: &mut Filling<'_, 'a>) -> bool {
+        let size = u16::try_from(run.size).ok().and_then(NonZeroU16::new);
+        let segment = size.filter(|_| run.segments > 1);
+        filling.begin(self.target(run, segment))
+            && (self.grouping.pieces(run)).all(|piece| self.fill_piece(piece, filling))
+    }
+
+    fn fill_piece(&self, piece: Piece, filling: &mut Filling<'_, 'a>) -> bool {
+        let mut all = piece.first..piece.first + piece.count;
+        all.all(|datagram| self.fill_datagram(piece.frame, datagram, filling))
+    }
+
+    fn fill_datagram(&self, frame: usize, datagram: usize, filling: &mut Filling<'_, 'a>) -> bool {
+        let parts = self.parts(frame, datagram).into_iter();
+        let mut parts = parts.filter(|part| !part.is_empty());
+        parts.all(|part| filling.part(part))
+    }
+
+    /// The bytes of one datagram; the second part may be empty.
+    fn parts(&self, frame: usize, datagram: usize) -> [&'a [u8]; 2] {
+        let bytes = self.frames.get(frame).map(|to| to.frame.as_slice());
+        let bytes = bytes.unwrap_or_default();
+        match self.segments.get(frame).copied().flatten() {
+            None => [bytes, &[]],
+            Some(Segments { cut, at }) => {
+                let at = at + datagram * cut.header_len();
+                let header = self.headers.get(at..at + cut.header_len());
+                let payload = bytes.get(cut.payload(datagram));
+                [header.unwrap_or_default(), payload.unwrap_or_default()]
+            }
+        }
+    }
+
+    /// A message was refused: what was to be cut leaves datagram by datagram, if that is why. The
+    /// messages behind it have left already: a flow's order may break when this is found out, and
+    /// while a path carries only the short end of a run.
+    fn settle(
+        &self,
+        run: &Run,
+        error: &io::Error,
+        (batch, socket): (&mut SendBatch, &UdpSocket),
+        sent: &mut Sent,
+    ) {
+        let error = Errno::from_io_error(error);
+        let may_be_the_cut = matches!(
+            error,
+            Some(Errno::MSGSIZE | Errno::INVAL | Errno::IO | Errno::OPNOTSUPP)
+        );
+        if run.segments < 2 || !may_be_the_cut {
+            sent.failed += run.segments as u64;
+            return;
+        }
+        let mut taken = 0;
+        for piece in self.grouping.pieces(run) {
+            for datagram in piece.first..piece.first + piece.count {
+                let mut filling = batch.fill();
+                if filling.begin(self.target(run, None))
+                    && self.fill_datagram(piece.frame, datagram, &mut filling)
+                {
+                    taken += filling.send(socket, |_, _| {});
+                }
+            }
+        }
+        sent.messages += taken as u64;
+        sent.datagrams += taken as u64;
+        sent.failed += (run.segments - taken) as u64;
+        // Datagrams over the path's MTU fail either way, but for a short one at the end.
+        sent.refused |= taken == run.segments && error != Some(Errno::MSGSIZE);
+    }
+}
+
+fn load(to: &ToPeer, cut: Option<&Cut>) -> Load {
+    let len = to.frame.len();
+    let (count, size, last) = cut.map_or((1, len, len), |cut| {
+        let last = cut.header_len() + cut.payload(cut.count() - 1).len();
+        (cut.count(), cut.segment_len(), last)
+    });
+    Load {
+        lane: to.lane.index(),
+        to: to.vtep,
+        ecn: to.ecn,
+        flow: to.flow,
+        count,
+        // A lone segment is no longer than what it carries.
+        size: if count == 1 { last } else { size },
+        last,
+    }
+}
+
+#[cfg(test)]
+mod tests;
