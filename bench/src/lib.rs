@@ -5,6 +5,7 @@
 //! run them. Never measures anything itself.
 #![forbid(unsafe_code)]
 
+mod bulk;
 pub mod frames;
 pub mod guarded;
 pub mod hostile;
@@ -73,12 +74,16 @@ impl fmt::Debug for Case {
 /// Every stage that is measured, in the order of the road; each with its cases.
 #[must_use]
 pub fn stages() -> Vec<(&'static str, Vec<Case>)> {
+    let mut checksums = parts::checksums();
+    checksums.extend(bulk::checksums());
     vec![
         ("parse", parts::parsing()),
-        ("checksum", parts::checksums()),
+        ("checksum", checksums),
         ("conntrack", parts::tracking()),
         ("forward", parts::forwarding()),
         ("encap", parts::tunnelling()),
+        ("split", bulk::splitting()),
+        ("merge", bulk::merging()),
         ("policy", policy::deciding()),
         ("road", roads::usual()),
         ("aside", roads::unusual()),

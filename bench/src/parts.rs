@@ -150,6 +150,7 @@ fn sighting() -> Sighting {
         epoch: Epoch(1),
         worker: 0,
         now: Moment::from_secs(1),
+        packets: 1,
     }
 }
 

@@ -16,7 +16,7 @@ mod space;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use weft_switch::cli::NO;
 
@@ -69,7 +69,7 @@ impl CniCommand {
         space::sweep()?;
         let programs = match &self.programs {
             Some(programs) => programs.clone(),
-            None => own_folder()?,
+            None => crate::own_folder()?,
         };
         let make = |pods| node::Node::new(&programs, &self.folder, pods, self.workers);
         let good = if let Some(pods) = self.churn {
@@ -90,10 +90,4 @@ impl CniCommand {
             ExitCode::from(NO)
         })
     }
-}
-
-fn own_folder() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("cannot find this program")?;
-    let folder = program.parent().context("this program is in no folder")?;
-    Ok(folder.to_owned())
 }

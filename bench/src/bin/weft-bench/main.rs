@@ -7,11 +7,15 @@
 
 mod cni;
 mod interrupt;
+mod machine;
+mod race;
 mod stats;
+mod traffic;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use weft_switch::cli;
 
@@ -27,6 +31,11 @@ struct Cli {
 enum Command {
     /// Attach and detach pods through the CNI plugin: how long it takes, or what it leaves
     Cni(cni::CniCommand),
+    /// Run weft against the kernel's VXLAN, by turns, and tell the ratios
+    Race(race::RaceCommand),
+    /// Send or receive in a pod of a race
+    #[command(hide = true)]
+    Traffic(traffic::TrafficCommand),
 }
 
 fn main() -> ExitCode {
@@ -42,15 +51,27 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
-    let Command::Cni(command) = Cli::parse().command;
+    let command = Cli::parse().command;
     if let Err(missing) = weft_sys::caps::check() {
         eprintln!("error: {missing}");
         return ExitCode::from(cli::HOST);
     }
-    command.run().unwrap_or_else(|error| {
+    let answer = match command {
+        Command::Cni(command) => command.run(),
+        Command::Race(command) => command.run(),
+        Command::Traffic(command) => command.run(),
+    };
+    answer.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::from(cli::NO)
     })
+}
+
+/// Where this program is, and weft beside it.
+fn own_folder() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("cannot find this program")?;
+    let folder = program.parent().context("this program is in no folder")?;
+    Ok(folder.to_owned())
 }
 
 #[cfg(test)]

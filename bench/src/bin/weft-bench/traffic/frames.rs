@@ -1,0 +1,224 @@
+//! How fast can single frames be made?
+//!
+//! Builds Ethernet, IPv4 and UDP itself and hands them to the interface through an AF_PACKET
+//! socket past its queueing discipline: on every side of a race a frame costs the sender as little,
+//! and none can travel as part of a larger one. A full device says so, and the generator lets
+//! others run.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use weft_switch::path::GATEWAY_V4;
+use weft_switch::runtime::Clock;
+use weft_sys::netlink::{Netlink, addr, link, neigh};
+use weft_sys::packet::{BATCH, PacketConfig, PacketSocket};
+use weft_wire::ethernet::HEADER_LEN as ETHERNET;
+use weft_wire::{Mac, build, checksum};
+
+use super::To;
+use super::client::is_full;
+use crate::stats::elapsed;
+
+/// Bytes in front of a datagram's payload.
+const HEADERS: usize = ETHERNET + 20 + 8;
+const UDP_CHECKSUM: usize = ETHERNET + 20 + 6;
+/// The first flow's source port.
+const FIRST_PORT: u16 = 20_000;
+/// Sizes of a dozen frames of the internet mix: seven small ones, four middle, one large.
+const IMIX: [usize; 12] = [64, 590, 64, 64, 590, 64, 1450, 64, 590, 64, 590, 64];
+
+/// Bytes of a frame, Ethernet header included, checksum not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Size {
+    #[value(name = "64")]
+    Small,
+    #[value(name = "590")]
+    Middle,
+    #[value(name = "1450")]
+    Large,
+    /// Seven of 64, four of 590, one of 1450
+    Imix,
+}
+
+impl Size {
+    const fn all(self) -> &'static [usize] {
+        match self {
+            Self::Small => &[64],
+            Self::Middle => &[590],
+            Self::Large => &[1450],
+            Self::Imix => &IMIX,
+        }
+    }
+}
+
+/// Which frames.
+#[derive(Debug, Args)]
+pub(super) struct Shape {
+    /// Bytes of a frame
+    #[arg(long, value_enum)]
+    size: Size,
+    /// Source ports
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    flows: u16,
+    /// Frames a second; default: as many as go
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Send into the loopback device, where nobody takes them: what the generator alone can do
+    #[arg(long)]
+    ceiling: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Sent {
+    sent: u64,
+    seconds: f64,
+}
+
+/// A frame that is sent again and again, each time with another number.
+struct Template {
+    bytes: Vec<u8>,
+    number: u32,
+}
+
+impl Template {
+    fn set_number(&mut self, number: u32) {
+        let old = std::mem::replace(&mut self.number, number);
+        if let Some(room) = self.bytes.get_mut(HEADERS..HEADERS + 4) {
+            room.copy_from_slice(&number.to_be_bytes());
+        }
+        if let Some([high, low]) = self.bytes.get_mut(UDP_CHECKSUM..UDP_CHECKSUM + 2) {
+            let sum = checksum::update_u32(u16::from_be_bytes([*high, *low]), old, number);
+            // 0 would say that there is none; 0xffff is its equal (RFC 768).
+            let sum = if sum == 0 { 0xffff } else { sum };
+            [*high, *low] = sum.to_be_bytes();
+        }
+    }
+}
+
+/// The frames of all flows and sizes in the order in which they are sent, round and round.
+struct Round {
+    templates: Vec<Template>,
+    /// The next number of each flow.
+    numbers: Vec<u32>,
+    place: usize,
+}
+
+impl Round {
+    fn new(flows: u16, sizes: &[usize], make: impl Fn(u16, usize) -> Vec<u8>) -> Self {
+        // The size changes from frame to frame; every flow has each size once a round.
+        let turns = 0..sizes.len();
+        let places = turns.flat_map(|turn| (0..flows).map(move |flow| (turn, flow)));
+        let templates = places.filter_map(|(turn, flow)| {
+            let size = sizes.get((turn + usize::from(flow)) % sizes.len())?;
+            let bytes = make(flow, *size);
+            Some(Template { bytes, number: 0 })
+        });
+        Self {
+            templates: templates.collect(),
+            numbers: vec![0; flows.into()],
+            place: 0,
+        }
+    }
+
+    /// Sends the next frames; how many went.
+    fn send(&mut self, socket: &PacketSocket) -> std::io::Result<usize> {
+        let end = (self.place + BATCH).min(self.templates.len());
+        let batch = self.templates.get_mut(self.place..end).unwrap_or_default();
+        let flows = self.numbers.len();
+        for (template, place) in batch.iter_mut().zip(self.place..) {
+            if let Some(number) = self.numbers.get_mut(place % flows) {
+                template.set_number(*number);
+                *number = number.wrapping_add(1);
+            }
+        }
+        let sent = socket.send_batch(batch.iter().map(|template| template.bytes.as_slice()));
+        let count = sent.as_ref().map_or(0, |count| *count);
+        for place in self.place + count..end {
+            if let Some(number) = self.numbers.get_mut(place % flows) {
+                *number = number.wrapping_sub(1);
+            }
+        }
+        self.place = (self.place + count) % self.templates.len();
+        sent
+    }
+}
+
+pub(super) fn run(to: To, shape: &Shape) -> Result<Sent> {
+    let IpAddr::V4(target) = to.to.ip() else {
+        bail!("frames are sent over IPv4");
+    };
+    let (interface, [src, dst], own) = route(target, shape.ceiling)?;
+    let socket = PacketSocket::open(&interface, PacketConfig::default())?;
+    if !shape.ceiling {
+        socket.bypass_qdisc().context("cannot bypass the queue")?;
+    }
+    let make = |flow, size: usize| {
+        let ip = build::ethernet(src, dst).ipv4(own, target);
+        ip.udp(FIRST_PORT + flow, to.to.port(), &vec![0; size - HEADERS])
+    };
+    let mut round = Round::new(shape.flows, shape.size.all(), make);
+    let clock = Clock::start();
+    let mut sent = 0_u64;
+    loop {
+        let now = elapsed(clock);
+        if now >= to.seconds {
+            break;
+        }
+        if let Some(rate) = shape.rate
+            && let Some(early) = due(sent, rate).checked_sub(now)
+        {
+            std::thread::park_timeout(early);
+            continue;
+        }
+        match round.send(&socket) {
+            Ok(count) => sent += count as u64,
+            // A full queue: others are to empty it.
+            Err(error) if is_full(&error) => std::thread::yield_now(),
+            Err(error) => return Err(error).context("cannot send"),
+        }
+    }
+    Ok(Sent {
+        sent,
+        seconds: elapsed(clock).as_secs_f64(),
+    })
+}
+
+/// When the frame of this number is to be sent.
+fn due(number: u64, rate: u64) -> Duration {
+    let nanos = u128::from(number) * 1_000_000_000 / u128::from(rate.max(1));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// The interface that leads to `target`, its MAC and the next hop's, and our own address. Into the
+/// loopback device with a MAC of nobody for the ceiling.
+fn route(target: Ipv4Addr, ceiling: bool) -> Result<(String, [Mac; 2], Ipv4Addr)> {
+    const INTERFACE: &str = "eth0";
+    let mut netlink = Netlink::open()?;
+    let held = link::get(&mut netlink, INTERFACE)?.context("this namespace has no eth0")?;
+    let own = addr::list(&mut netlink, Some(held.index))?
+        .into_iter()
+        .find_map(|address| match address.ip {
+            IpAddr::V4(v4) => Some(v4),
+            IpAddr::V6(_) => None,
+        })
+        .context("eth0 has no IPv4 address")?;
+    if ceiling {
+        return Ok(("lo".to_owned(), [Mac::new([2; 6]); 2], own));
+    }
+    let known = neigh::list(&mut netlink)?;
+    let known = [target, GATEWAY_V4].into_iter().find_map(|hop| {
+        let hop = IpAddr::V4(hop);
+        let mut of_link = known.iter().filter(|one| one.index == held.index);
+        of_link.find(|one| one.ip == hop).map(|one| one.mac)
+    });
+    let hop = known.with_context(|| format!("neither {target} nor the gateway is a neighbour"))?;
+    let own_mac = held.mac.context("eth0 has no MAC")?;
+    Ok((
+        INTERFACE.to_owned(),
+        [Mac::new(own_mac), Mac::new(hop)],
+        own,
+    ))
+}
