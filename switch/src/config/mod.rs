@@ -25,8 +25,7 @@ pub const DEFAULT_VXLAN_PORT: u16 = 8472;
 /// How long a pod's address rests before another pod gets it, in seconds.
 pub const DEFAULT_COOL_DOWN: u32 = 60;
 /// How long a busy worker looks for more work before it sleeps, in microseconds: about what a
-/// wake-up costs. It nearly halves round trips; several times as long gains nothing more and costs
-/// processor time.
+/// wake-up costs, which is what looking can save.
 pub const DEFAULT_SPIN: u16 = 20;
 /// The longest such time: more than a wake-up costs gains nothing.
 pub const MAX_SPIN: u16 = 1000;
