@@ -36,7 +36,7 @@ pub use cidr::Cidr;
 pub use cluster::{Change, Cluster};
 pub use conntrack::{
     Config, Conntrack, EntryRef, FlowInfo, FlowState, Full, ImportCount, ImportError, Lookup,
-    Related, Sighting, Stats, Timeouts, UdpState,
+    Related, Resumed, Sighting, Stats, Timeouts, UdpState,
 };
 pub use engine::Engine;
 pub use explain::{Explanation, Question, RuleName, explain};

@@ -37,13 +37,14 @@ const PI: [u64; 4] = [
 ];
 
 /// One 64×64→128-bit multiplication folded to 64 bits: every input bit reaches every
-/// output bit.
+/// output bit. Mask what others choose with a secret before it comes here.
 #[inline]
+#[must_use]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "folding takes both halves of the product on purpose"
 )]
-const fn mix(a: u64, b: u64) -> u64 {
+pub const fn mix(a: u64, b: u64) -> u64 {
     let product = (a as u128) * (b as u128);
     (product as u64) ^ ((product >> 64) as u64)
 }

@@ -251,12 +251,17 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Ipv4Packet<T> {
 #[inline]
 pub fn decrement_ttl(packet: &mut [u8]) -> Option<u8> {
     let header: &mut [u8; HEADER_LEN] = packet.first_chunk_mut()?;
-    let old = u16_at(header, field::TTL);
-    let ttl = header[field::TTL].saturating_sub(1);
+    let Some(ttl) = header[field::TTL].checked_sub(1) else {
+        return Some(0);
+    };
     header[field::TTL] = ttl;
-    let new = u16_at(header, field::TTL);
     let sum = u16_at(header, field::CHECKSUM);
-    put_u16(header, field::CHECKSUM, checksum::update_u16(sum, old, new));
+    // The word that begins with the TTL shrinks by this, whatever else it holds.
+    put_u16(
+        header,
+        field::CHECKSUM,
+        checksum::update_u16(sum, 0x0100, 0),
+    );
     Some(ttl)
 }
 

@@ -74,6 +74,31 @@ impl Default for Timeouts {
     }
 }
 
+/// [`FlowState::timeout`] of every state, to be looked up.
+#[derive(Debug)]
+pub(super) struct Lifetimes {
+    spans: [Span; STATES],
+}
+
+/// Values that [`FlowState::to_bits`] stays below.
+const STATES: usize = 64;
+
+impl Lifetimes {
+    pub(super) fn new(timeouts: &Timeouts) -> Self {
+        let mut spans = [Span::ZERO; STATES];
+        for (bits, span) in (0..).zip(&mut spans) {
+            *span = FlowState::from_bits(bits).timeout(timeouts);
+        }
+        Self { spans }
+    }
+
+    #[inline]
+    pub(super) fn of(&self, flow: FlowState) -> Span {
+        let index = usize::from(flow.to_bits());
+        self.spans.get(index).copied().unwrap_or(Span::ZERO)
+    }
+}
+
 /// What a flow has shown of itself so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FlowState {
@@ -166,6 +191,7 @@ impl FlowState {
         }
     }
 
+    #[inline]
     pub(super) const fn to_bits(self) -> u8 {
         match self {
             Self::Tcp(state) => state as u8,
@@ -175,6 +201,7 @@ impl FlowState {
         }
     }
 
+    #[inline]
     pub(super) const fn from_bits(bits: u8) -> Self {
         let answered = bits & 1 != 0;
         match bits >> 4 {

@@ -98,14 +98,20 @@ impl Entry {
         Snapshot {
             key,
             progress: self.progress(),
-            seen: Moment::from_nanos(self.seen.load(Relaxed)),
+            seen: self.last_use(),
         }
+    }
+
+    #[inline]
+    pub(super) fn last_use(&self) -> Moment {
+        Moment::from_nanos(self.seen.load(Relaxed))
     }
 
     pub(super) fn owner(&self) -> u16 {
         owner_of(self.key[4].load(Relaxed))
     }
 
+    #[inline]
     pub(super) fn progress(&self) -> Progress {
         Progress::from_word(self.progress.load(Relaxed))
     }
@@ -137,12 +143,23 @@ impl Entry {
         from: Progress,
         change: impl Fn(Progress) -> Progress,
     ) -> Progress {
+        // Most packets change nothing.
+        let next = change(from);
+        if next == from {
+            return next;
+        }
+        self.advance_to(next, from, change)
+    }
+
+    #[inline(never)]
+    fn advance_to(
+        &self,
+        mut next: Progress,
+        from: Progress,
+        change: impl Fn(Progress) -> Progress,
+    ) -> Progress {
         let mut current = from;
         for _ in 0..ATTEMPTS {
-            let next = change(current);
-            if next == current {
-                return next;
-            }
             let (old, new) = (current.to_word(), next.to_word());
             match self.progress.compare_exchange(old, new, Relaxed, Relaxed) {
                 Ok(_) => return next,
@@ -150,6 +167,10 @@ impl Entry {
             }
             if current.generation != from.generation {
                 return from;
+            }
+            next = change(current);
+            if next == current {
+                return next;
             }
         }
         current
@@ -229,6 +250,13 @@ impl Entry {
             Direction::Ingress => ingress,
         };
         Some((Epoch(epoch), rule))
+    }
+
+    /// The epoch of the verdict in a direction, without its label.
+    #[inline]
+    pub(super) fn decided(&self, side: Direction, generation: u32) -> Option<Epoch> {
+        let (decided_by, epoch) = split(self.slot_word(side).load(Acquire));
+        (decided_by == generation).then_some(Epoch(epoch))
     }
 
     /// Records that the tables of `epoch` allowed the flow in a direction. Never

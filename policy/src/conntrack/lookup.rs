@@ -3,20 +3,32 @@
 use weft_wire::{Embedded, Headers, TcpFlags, TcpInfo};
 
 use super::config::FlowState;
-use super::entry::{NO_HOME, Progress};
+use super::entry::{Entry, NO_HOME, Progress};
 use super::info::Related;
 use super::key::Canonical;
 use super::packet::{Kind, Packet, embedded_kind};
-use super::probe::Hit;
+use super::probe::{Hit, Place};
 use super::window::Window;
 use super::{Conntrack, EntryRef, Lookup, Sighting};
 use crate::{Direction, Moment, Opening, TcpState};
+
+/// A packet of a known flow.
+#[derive(Clone, Copy)]
+pub(super) struct Passing<'a> {
+    /// What its TCP header says.
+    pub(super) tcp: Option<&'a TcpInfo>,
+    /// It goes from the responder to the initiator.
+    pub(super) reply: bool,
+    /// Bytes of the IP packet.
+    pub(super) bytes: u64,
+    pub(super) at: Sighting,
+}
 
 /// What a packet of a known flow means.
 pub(super) struct Followed {
     pub(super) entry: EntryRef,
     pub(super) reply: bool,
-    home: Option<u8>,
+    pub(super) home: Option<u8>,
     off_window: bool,
 }
 
@@ -56,7 +68,7 @@ impl Conntrack {
             return Lookup::Untracked;
         };
         let (homes, reply) = (hit.snapshot.progress.homes, is_reply(&hit, &canonical));
-        count(&hit, homes, reply, bytes, at);
+        count(hit.place.entry, homes, reply, bytes, at);
         let followed = Followed {
             entry: hit.place.to_ref(),
             reply,
@@ -167,13 +179,32 @@ fn judge(hit: &Hit<'_>, followed: &Followed, at: Sighting) -> Lookup {
 /// Takes a packet in: state, home of the sending end, last use, counts.
 #[inline]
 pub(super) fn follow(hit: &Hit<'_>, packet: &Packet<'_>) -> Followed {
-    let (entry, before) = (hit.place.entry, hit.snapshot.progress);
-    let reply = is_reply(hit, &packet.canonical);
-    let is_leaving = packet.at.side == Direction::Egress;
-    let home = if is_leaving {
-        packet.at.worker
-    } else {
-        NO_HOME
+    let passing = Passing {
+        tcp: packet.kind.tcp(),
+        reply: is_reply(hit, &packet.canonical),
+        bytes: packet.len(),
+        at: packet.at,
+    };
+    pass(
+        &hit.place,
+        hit.snapshot.progress,
+        hit.snapshot.seen,
+        &passing,
+    )
+}
+
+/// The same for an entry whose progress and last use were read, and which is the packet's.
+#[inline]
+pub(super) fn pass(
+    place: &Place<'_>,
+    before: Progress,
+    seen: Moment,
+    packet: &Passing<'_>,
+) -> Followed {
+    let (entry, at, reply) = (place.entry, packet.at, packet.reply);
+    let home = match at.side {
+        Direction::Egress => at.worker,
+        Direction::Ingress => NO_HOME,
     };
     let mut step = Step {
         reply,
@@ -183,18 +214,18 @@ pub(super) fn follow(hit: &Hit<'_>, packet: &Packet<'_>) -> Followed {
         learned: 0,
     };
     let mut off_window = false;
-    if let Kind::Tcp(info) = packet.kind {
+    if let Some(info) = packet.tcp {
         let window = entry.window(before.known);
-        off_window = info.flags.contains(TcpFlags::RST) && !window.accepts_reset(&info, reply);
+        off_window = info.flags.contains(TcpFlags::RST) && !window.accepts_reset(info, reply);
         if !off_window {
-            step = take_in(hit, &window, &info, step);
+            step = take_in(entry, before.flow, &window, info, step);
         }
     }
     let after = entry.advance(before, |progress| step.apply(progress));
-    entry.refresh(hit.snapshot.seen, packet.at.now);
-    count(hit, after.homes, reply, packet.len(), packet.at);
+    entry.refresh(seen, at.now);
+    count(entry, after.homes, reply, packet.bytes, at);
     Followed {
-        entry: hit.place.to_ref(),
+        entry: place.to_ref(),
         reply,
         home: home_of(after.homes, !reply),
         off_window,
@@ -203,16 +234,16 @@ pub(super) fn follow(hit: &Hit<'_>, packet: &Packet<'_>) -> Followed {
 
 /// Counts a packet where it leaves its sender, or enters from another node.
 #[inline]
-fn count(hit: &Hit<'_>, homes: [u8; 2], reply: bool, bytes: u64, at: Sighting) {
+fn count(entry: &Entry, homes: [u8; 2], reply: bool, bytes: u64, at: Sighting) {
     if at.side == Direction::Egress || home_of(homes, reply).is_none() {
-        hit.place.entry.count(reply, at.packets, bytes);
+        entry.count(reply, at.packets, bytes);
     }
 }
 
 /// Takes the sequence numbers in; what the packet then does to the progress.
-fn take_in(hit: &Hit<'_>, window: &Window, info: &TcpInfo, step: Step) -> Step {
+fn take_in(entry: &Entry, flow: FlowState, window: &Window, info: &TcpInfo, step: Step) -> Step {
     let flags = Some(info.flags);
-    let FlowState::Tcp(state) = hit.snapshot.progress.flow else {
+    let FlowState::Tcp(state) = flow else {
         return step;
     };
     if info.flags.contains(TcpFlags::RST) {
@@ -221,7 +252,7 @@ fn take_in(hit: &Hit<'_>, window: &Window, info: &TcpInfo, step: Step) -> Step {
     let opens = info.flags.contains(TcpFlags::SYN)
         && state.next(info.flags, step.reply) == TcpState::Opening;
     let after = window.after(info, step.reply, opens);
-    hit.place.entry.set_window(window, &after);
+    entry.set_window(window, &after);
     Step {
         flags,
         opens,

@@ -71,6 +71,7 @@ mod probe;
 mod quota;
 mod record;
 mod restart;
+mod resume;
 mod room;
 mod sweep;
 mod window;
@@ -85,8 +86,10 @@ pub use config::{Config, FlowState, Timeouts, UdpState};
 pub use info::{FlowInfo, Related, Stats};
 pub use record::ImportError;
 pub use restart::ImportCount;
+pub use resume::Resumed;
 
 use crate::{Direction, Epoch, Moment, RuleId};
+use config::Lifetimes;
 use entry::Entry;
 use guard::{Bucket, Control, Guard};
 use info::Events;
@@ -105,6 +108,7 @@ pub struct Conntrack {
     /// Buckets that one search for an entry to give up may look at.
     reach: usize,
     timeouts: Timeouts,
+    lifetimes: Lifetimes,
     seed: [u64; 2],
     cursors: [AtomicUsize; STRIPES],
     events: Events,
@@ -202,6 +206,7 @@ impl Conntrack {
             reach: Self::reach(buckets, quotas.limit()),
             quotas,
             timeouts: config.timeouts,
+            lifetimes: Lifetimes::new(&config.timeouts),
             seed: config.seed,
             cursors: [const { AtomicUsize::new(0) }; STRIPES],
             events: Events::default(),
@@ -287,6 +292,7 @@ impl Conntrack {
         ended
     }
 
+    #[inline]
     fn place(&self, entry: EntryRef) -> Option<(&Guard, &Entry)> {
         let index = usize::try_from(entry.index).ok()?;
         let (bucket, way) = (index / WAYS, index % WAYS);

@@ -46,6 +46,15 @@ impl Kind {
         }
     }
 
+    /// What the TCP header says, if there is one.
+    #[inline]
+    pub(super) const fn tcp(&self) -> Option<&TcpInfo> {
+        match self {
+            Self::Tcp(info) => Some(info),
+            _ => None,
+        }
+    }
+
     /// Whether such a packet begins a flow: an echo reply answers one, and a TCP
     /// connection begins with its SYN.
     pub(super) const fn begins(&self) -> bool {

@@ -9,6 +9,7 @@
 
 use weft_wire::FlowKey;
 
+use super::config::FlowState;
 use super::entry::{Entry, Snapshot};
 use super::guard::{Control, Guard};
 use super::key::Key;
@@ -125,7 +126,13 @@ impl Conntrack {
     /// Whether an entry has been silent for longer than its state is believed.
     #[inline]
     pub(super) fn is_expired(&self, snapshot: &Snapshot, now: Moment) -> bool {
-        now.since(snapshot.seen) >= snapshot.progress.flow.timeout(&self.timeouts)
+        self.is_over(snapshot.progress.flow, snapshot.seen, now)
+    }
+
+    /// The same of a flow in this state whose last packet passed at `seen`.
+    #[inline]
+    pub(super) fn is_over(&self, flow: FlowState, seen: Moment, now: Moment) -> bool {
+        now.since(seen) >= self.lifetimes.of(flow)
     }
 
     /// Ends an expired entry.

@@ -5,40 +5,91 @@
 //! what cannot be tracked is decided each time. Only what policy allows is remembered.
 //! Later fragments name no ports and follow their first one.
 
-use weft_policy::{Direction, Lookup, RuleId, Sighting, Verdict};
+use weft_policy::{Direction, Lookup, Resumed, RuleId, Sighting, Verdict};
 use weft_wire::{FlowKey, Fragment, Headers, embedded};
 
 use super::Turn;
 use super::denials::Denial;
 use super::drop::DropReason;
+use super::flow_cache::Memory;
 use super::ports::{PortEntry, PortId};
 
 /// The TAP queue on which the receiver last sent on a flow, where that is known.
 type Home = Option<u8>;
+
+/// A packet may pass.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Admitted {
+    pub(super) home: Home,
+    /// The connection it belongs to, if that was known before.
+    pub(super) memory: Option<Memory>,
+}
+
 /// A port, and what the tables say of it.
 type Place<'a> = (PortId, &'a PortEntry);
 
 impl Turn<'_> {
     /// Lets a packet pass in this direction at this port.
+    #[inline]
     pub(super) fn admit(
+        &mut self,
+        direction: Direction,
+        at: Place<'_>,
+        (frame, packet): (&[u8], &Headers),
+        memory: Option<Memory>,
+    ) -> Result<Admitted, DropReason> {
+        match self.resume(direction, packet, memory) {
+            Some(admitted) => Ok(admitted),
+            None => self.admit_by_tuple(direction, at, frame, packet),
+        }
+    }
+
+    /// Lets a packet of the connection pass that the flow cache remembers.
+    #[inline(always)]
+    fn resume(
+        &self,
+        direction: Direction,
+        packet: &Headers,
+        memory: Option<Memory>,
+    ) -> Option<Admitted> {
+        let Memory { entry, reply } = memory?;
+        let sighting = self.sighting(direction);
+        let conntrack = &self.path.conntrack;
+        let Resumed { home } = conntrack.resume(entry, reply, packet, sighting)?;
+        Some(Admitted { home, memory })
+    }
+
+    const fn sighting(&self, side: Direction) -> Sighting {
+        Sighting {
+            side,
+            epoch: self.tables.epoch,
+            worker: self.path.worker,
+            now: self.now,
+            packets: self.packets,
+        }
+    }
+
+    #[inline(never)]
+    fn admit_by_tuple(
         &mut self,
         direction: Direction,
         at: Place<'_>,
         frame: &[u8],
         packet: &Headers,
-    ) -> Result<Home, DropReason> {
-        let sighting = Sighting {
-            side: direction,
-            epoch: self.tables.epoch,
-            worker: self.path.worker,
-            now: self.now,
-            packets: self.packets,
-        };
+    ) -> Result<Admitted, DropReason> {
+        let sighting = self.sighting(direction);
         if let Fragment::Later { .. } = packet.fragment {
-            return self.admit_later(sighting, at, packet);
+            let home = self.admit_later(sighting, at, packet)?;
+            return Ok(Admitted { home, memory: None });
         }
+        let mut memory = None;
         let home = match self.path.conntrack.lookup(packet, sighting) {
-            Lookup::Known { home, .. } => home,
+            Lookup::Known {
+                home, entry, reply, ..
+            } => {
+                memory = Some(Memory { entry, reply });
+                home
+            }
             stale @ Lookup::Stale { .. } => self.renew(stale, at)?,
             Lookup::New => {
                 let rule = self.permit(direction, at, &packet.flow)?;
@@ -55,7 +106,7 @@ impl Turn<'_> {
                 .fragments
                 .first(packet, direction, port, self.now)?;
         }
-        Ok(home)
+        Ok(Admitted { home, memory })
     }
 
     /// A later fragment passes where its first one did, while policy still allows their flow.

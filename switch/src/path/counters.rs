@@ -39,6 +39,8 @@ pub struct Counters {
     pub icmp_sent: u64,
     /// Errors not sent: rate limit, or a packet about which none may be sent.
     pub icmp_suppressed: u64,
+    /// Frames whose way the flow cache knew; a super-frame is one.
+    pub recalled: u64,
     drops: [u64; DropReason::COUNT],
     ports: Box<[PortCounters]>,
 }
@@ -52,6 +54,7 @@ impl Default for Counters {
             fragments: 0,
             icmp_sent: 0,
             icmp_suppressed: 0,
+            recalled: 0,
             drops: [0; DropReason::COUNT],
             ports: vec![PortCounters::default(); MAX_PORTS].into_boxed_slice(),
         }
@@ -87,6 +90,7 @@ impl Counters {
         self.fragments += other.fragments;
         self.icmp_sent += other.icmp_sent;
         self.icmp_suppressed += other.icmp_suppressed;
+        self.recalled += other.recalled;
         for (mine, theirs) in self.drops.iter_mut().zip(&other.drops) {
             *mine += theirs;
         }

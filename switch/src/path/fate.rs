@@ -129,14 +129,22 @@ impl Out {
 
     /// Files the frame, then its pieces, in order. `false`: there was no room for the
     /// frame, and it went back to the pool; cannot happen to a frame of the pool.
+    #[inline]
     pub(super) fn push(&mut self, exit: Exit, frame: Frame) -> bool {
         let filed = self.file(exit, frame);
+        if !self.pieces.is_empty() {
+            self.push_pieces(exit);
+        }
+        filed
+    }
+
+    #[inline(never)]
+    fn push_pieces(&mut self, exit: Exit) {
         let mut pieces = std::mem::take(&mut self.pieces);
         for piece in pieces.drain(..) {
             self.file(exit, piece);
         }
         self.pieces = pieces;
-        filed
     }
 
     /// Keeps a fragment beyond the first until the frame on the road is filed.
@@ -145,6 +153,7 @@ impl Out {
     }
 
     /// The frame on the road and its pieces, in order.
+    #[inline]
     pub(super) fn whole<'a>(
         &'a mut self,
         frame: &'a mut Frame,
@@ -163,6 +172,7 @@ impl Out {
         self.pieces.drain(..).for_each(|piece| self.pool.put(piece));
     }
 
+    #[inline]
     fn file(&mut self, exit: Exit, frame: Frame) -> bool {
         let room = match exit {
             Exit::Port { .. } | Exit::Hairpin(_) => self.to_pod.len() < self.to_pod.capacity(),

@@ -212,6 +212,7 @@ pub(super) fn next_hop_in(tables: &Tables, flow: &FlowKey) -> Result<PortId, Ref
 }
 
 /// Takes one from the TTL or hop limit; a packet that would leave with 0 stays here.
+#[inline]
 pub(super) fn age(frame: &mut Frame, packet: &Headers) -> Result<(), Refusal> {
     if packet.hop_limit <= 1 {
         return Err(Refusal::telling(DropReason::TtlExpired, Tell::TimeExceeded));

@@ -27,12 +27,21 @@ const TOTAL_LEN: Range<usize> = 2..4;
 const CHECKSUM: Range<usize> = 10..12;
 
 /// Leaves a packet of at most `mtu` bytes alone, cuts a larger one, or refuses it.
+#[inline]
 pub(super) fn fit(
     frame: &mut Frame,
     packet: &Headers,
     mtu: u16,
     out: &mut Out,
 ) -> Result<(), Refusal> {
+    if packet.ip_len() <= usize::from(mtu) {
+        return Ok(());
+    }
+    shrink(frame, packet, mtu, out)
+}
+
+#[inline(never)]
+fn shrink(frame: &mut Frame, packet: &Headers, mtu: u16, out: &mut Out) -> Result<(), Refusal> {
     let gso = frame.vnet.gso();
     let longest = gso.map_or_else(|| packet.ip_len(), |gso| gso.packet_len());
     if longest <= usize::from(mtu) {

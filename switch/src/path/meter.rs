@@ -14,9 +14,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use weft_policy::{Direction, Moment};
+use weft_wire::Frame;
 
 use super::Turn;
 use super::drop::DropReason;
+use super::offload;
 use super::ports::PortEntry;
 
 /// Time is counted in parts of a nanosecond, or rounding would be what limits small frames
@@ -115,11 +117,11 @@ impl Turn<'_> {
         &self,
         direction: Direction,
         port: &PortEntry,
-        frame_bytes: usize,
+        frame: &Frame,
     ) -> Result<(), DropReason> {
         match port.limits.as_deref() {
             None => Ok(()),
-            Some(limits) => self.measure(direction, limits, frame_bytes),
+            Some(limits) => self.measure(direction, limits, offload::wire_len(frame)),
         }
     }
 

@@ -16,6 +16,7 @@ mod drop;
 mod egress;
 mod example;
 mod fate;
+mod flow_cache;
 mod forward;
 mod fragment;
 mod gateway;
@@ -57,6 +58,7 @@ pub use trace::{NoSource, Query, Sender, Trace, TraceStep, trace};
 pub use weft_policy::cidr::{BadCidr, Cidr};
 
 use fate::Exit;
+use flow_cache::FlowCache;
 use limiter::Limiter;
 use refusal::Refusal;
 
@@ -85,6 +87,7 @@ pub struct Path {
     lanes: Lanes,
     seed: u64,
     conntrack: Arc<Conntrack>,
+    flow_cache: FlowCache,
     fragments: Fragments,
     counters: Counters,
     examples: Examples,
@@ -128,6 +131,7 @@ impl Path {
             lanes: config.lanes,
             seed: config.seed,
             conntrack,
+            flow_cache: FlowCache::new(config.seed),
             fragments: Fragments::new(fragments),
             counters: Counters::default(),
             examples: Examples::default(),
@@ -162,6 +166,7 @@ impl Path {
 
     /// Housekeeping, about ten times a second: forgets a bounded number of idle flows.
     pub fn on_tick(&mut self, now: Moment) {
+        self.flow_cache.sweep();
         self.conntrack
             .expire(self.worker.into(), self.workers.into(), EXPIRE_BUDGET, now);
     }
@@ -191,6 +196,11 @@ impl Path {
         self.counters.reset_drops();
         self.examples.reset();
         self.denials.reset();
+    }
+
+    /// Empties the flow cache: the next packet of every flow goes the long way, to the same end.
+    pub fn clear_flow_cache(&mut self) {
+        self.flow_cache.clear();
     }
 
     /// Forgets what was counted and remembered of a port, when its number goes to another
@@ -252,18 +262,19 @@ impl Turn<'_> {
     }
 
     /// Files the frame and its fragments; `false`: there was no room for it.
+    #[inline(always)]
     fn send(&mut self, exit: Exit, mut frame: Frame) -> bool {
         let counters = &mut self.path.counters;
         counters.fragments += self.out.pieces() as u64;
         if let Exit::Port { port, .. } | Exit::Hairpin(port) = exit {
-            for piece in self.out.whole(&mut frame) {
+            self.out.whole(&mut frame).for_each(|piece| {
                 let len = piece.len() as u64;
                 let packets = u64::from(offload::segments(piece));
                 counters.on_port(port, |port| {
                     port.ingress_frames += packets;
                     port.ingress_bytes += len;
                 });
-            }
+            });
         }
         self.out.push(exit, frame)
     }

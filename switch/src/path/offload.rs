@@ -55,6 +55,9 @@ fn read_again(frame: &mut Frame) -> Result<Headers, DropReason> {
 /// How many packets a frame stands for, at least one.
 #[inline]
 pub(super) fn segments(frame: &Frame) -> u32 {
+    if !frame.vnet.is_segmented() {
+        return 1;
+    }
     let gso = frame.vnet.gso();
     let segments = gso.map_or(1, |gso| gso.segments(frame.len()));
     u32::try_from(segments).unwrap_or(u32::MAX)

@@ -18,6 +18,7 @@ mod cluster;
 mod deliveries;
 mod drops;
 mod errors;
+mod flow_cache;
 mod fragments;
 mod gateway;
 mod offloads;

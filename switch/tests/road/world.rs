@@ -329,6 +329,15 @@ impl World {
         self.send_with(door, bytes, VnetHeader::NONE)
     }
 
+    /// Sends a frame that may contradict itself; what becomes of it is the caller's to judge.
+    pub(crate) fn send_raw(&mut self, door: Door, bytes: &[u8], vnet: VnetHeader) -> Outcome {
+        let before = Before::of(self.path.counters());
+        let fate = self.feed(door, bytes, vnet);
+        let outcome = self.collect(fate, &before);
+        self.recycle();
+        outcome
+    }
+
     /// Sends a frame whose payload may be damaged: only the switch's own promises hold.
     pub(crate) fn send_unjudged(&mut self, door: Door, bytes: &[u8]) -> Fate {
         let before = Before::of(self.path.counters());

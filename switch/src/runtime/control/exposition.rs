@@ -73,6 +73,13 @@ impl Control {
                 help,
                 total.icmp_suppressed,
             );
+            let help = "Frames whose way was known from earlier ones of their flow.";
+            page.single(
+                "weft_flow_cache_hits_total",
+                "counter",
+                help,
+                total.recalled,
+            );
             worker_metrics(&mut page, &snapshots);
             self.port_metrics(&mut page, &total);
             self.denial_metrics(&mut page, &snapshots);
