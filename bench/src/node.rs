@@ -197,13 +197,7 @@ impl Worker {
     /// A frame that was loaded with `bytes` comes by `door`; its payload is there already, as a
     /// read would have left it, its headers are written anew.
     pub fn meet(&mut self, door: Door, bytes: &[u8]) -> Option<Fate> {
-        let mut frame = self.out.pool.take()?;
-        frame.set_len(bytes.len());
-        let headers = bytes.len().min(HEADERS);
-        frame
-            .as_mut_slice()
-            .get_mut(..headers)?
-            .copy_from_slice(bytes.get(..headers)?);
+        let frame = self.frame(bytes)?;
         let mut turn = self.path.turn(&self.tables, self.now, &mut self.out);
         let fate = match door {
             Door::Port(port) => turn.on_pod_frame(port, frame),
@@ -217,6 +211,25 @@ impl Worker {
         };
         self.out.clear();
         Some(fate)
+    }
+
+    /// What [`Worker::meet`] costs without the road: a frame is taken, written and given back.
+    pub fn handle(&mut self, bytes: &[u8]) -> Option<()> {
+        let frame = self.frame(bytes)?;
+        self.out.pool.put(frame);
+        Some(())
+    }
+
+    /// A frame that was loaded with `bytes`, its headers written anew.
+    fn frame(&mut self, bytes: &[u8]) -> Option<Frame> {
+        let mut frame = self.out.pool.take()?;
+        frame.set_len(bytes.len());
+        let headers = bytes.len().min(HEADERS);
+        frame
+            .as_mut_slice()
+            .get_mut(..headers)?
+            .copy_from_slice(bytes.get(..headers)?);
+        Some(frame)
     }
 
     /// The same tables are published again.

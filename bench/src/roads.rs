@@ -14,7 +14,7 @@ type Expected = fn(Fate) -> bool;
 
 /// Frames that go their way: out to a peer, in from one, and between two pods of the node.
 pub(crate) fn usual() -> Vec<Case> {
-    let mut cases = Vec::new();
+    let mut cases = vec![handled()];
     for family in Family::ALL {
         for size in SIZES {
             let name = |road| format!("{road}/{}/{size}", family.name());
@@ -34,6 +34,19 @@ pub(crate) fn usual() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// What is no part of the road in the other cases.
+fn handled() -> Case {
+    Case::new("no-road/64", || {
+        let bytes = Talk::out_of_pod(POD, REMOTE, Family::V4).udp(64);
+        let mut worker = Worker::default();
+        worker.load(&bytes);
+        move || {
+            worker.pass(Span::from_millis(10));
+            worker.handle(&bytes);
+        }
+    })
 }
 
 /// Frames that leave the road, are cut or begin something new.

@@ -13,6 +13,7 @@
 //!  2 the source MAC is the port's                     spoof.rs           SpoofedMac, ForeignDestinationMac
 //!  3 parse: one walk; answer ARP for the gateway      wire, neighbor.rs  Truncated … TinyFragment, UnexpectedEthertype, …Arp
 //!  4 what is left to us is what a packet can have     offload.rs         UnexpectedOffload, BadOffload
+//!    of a known flow, 5 to 8 and 10 are known         flow_cache.rs
 //!  5 nothing only a router or a server may say        rogue.rs           RouterAdvertisement, Redirect, NestedTunnel, …
 //!  6 the source address is the port's                 spoof.rs           SpoofedIpv4, SpoofedIpv6, SpoofedHost, Martian
 //!  7 answer what is asked of the gateway              gateway.rs         Hairpin, or GatewayService, …
@@ -32,6 +33,7 @@
 //!  1 the sender is a peer                             tables.rs          UnknownPeer
 //!  2 a VXLAN header of our network comes off          tunnel.rs          TruncatedTunnel, NoVni, UnknownVni
 //!  3 parse the inner frame: one walk                  wire               Truncated … TinyFragment, UnexpectedEthertype
+//!    of a known flow, 4 to 7 are known                flow_cache.rs
 //!  4 it is addressed to this node                     spoof.rs           ForeignInnerMac
 //!  5 nothing only a router or a server may say        rogue.rs           as above
 //!  6 the inner source is the peer's                   spoof.rs           ForeignInnerSource, Martian, LinkLocal

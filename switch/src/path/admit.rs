@@ -29,24 +29,10 @@ pub(super) struct Admitted {
 type Place<'a> = (PortId, &'a PortEntry);
 
 impl Turn<'_> {
-    /// Lets a packet pass in this direction at this port.
-    #[inline]
-    pub(super) fn admit(
-        &mut self,
-        direction: Direction,
-        at: Place<'_>,
-        (frame, packet): (&[u8], &Headers),
-        memory: Option<Memory>,
-    ) -> Result<Admitted, DropReason> {
-        match self.resume(direction, packet, memory) {
-            Some(admitted) => Ok(admitted),
-            None => self.admit_by_tuple(direction, at, frame, packet),
-        }
-    }
-
-    /// Lets a packet of the connection pass that the flow cache remembers.
+    /// Lets a packet of the connection pass that the flow cache remembers, if that may be told
+    /// without more ado; otherwise [`Turn::admit`] is to be asked.
     #[inline(always)]
-    fn resume(
+    pub(super) fn resume(
         &self,
         direction: Direction,
         packet: &Headers,
@@ -69,8 +55,9 @@ impl Turn<'_> {
         }
     }
 
+    /// Lets a packet pass in this direction at this port.
     #[inline(never)]
-    fn admit_by_tuple(
+    pub(super) fn admit(
         &mut self,
         direction: Direction,
         at: Place<'_>,

@@ -38,27 +38,29 @@ impl Turn<'_> {
         offload::settle(frame, packet)?;
         let packet = &*packet;
         self.packets = offload::segments(frame);
-        // 5  What steps 6 to 9 and 11 say of a flow under these tables they say of all its packets.
+        //    What steps 5 to 8 and 10 said of a flow under these tables they say of its next packets.
         let key = Key::of(Door::Port(from), packet);
         let known = self.recall(key.as_ref());
         if known.is_none() {
-            // 6  Nothing that only a router, a DHCP server or a node may say.
+            // 5  Nothing that only a router, a DHCP server or a node may say.
             rogue::check(frame.as_slice(), packet, &tables.node, Direction::Egress)?;
-            // 7  The source address is the port's.
+            // 6  The source address is the port's.
             spoof::check_source(frame.as_slice(), packet, port, tables)?;
-            // 8  Questions to the gateway are answered on the spot.
+            // 7  Questions to the gateway are answered on the spot.
             if gateway::is_asked(packet) {
                 return Ok(gateway::answer(frame, packet, from, port)?);
             }
-            // 9  A destination that can be routed to.
+            // 8  A destination that can be routed to.
             rogue::check_destination(packet)?;
         }
-        // 10 Conntrack remembers, or policy decides; the port's bandwidth lasts.
+        // 9  Conntrack remembers, or policy decides; the port's bandwidth lasts.
         let memory = known.map(|way| way.memory);
-        let passing = (frame.as_slice(), packet);
-        let admitted = self.admit(Direction::Egress, (from, port), passing, memory)?;
+        let admitted = match self.resume(Direction::Egress, packet, memory) {
+            Some(admitted) => admitted,
+            None => self.admit(Direction::Egress, (from, port), frame.as_slice(), packet)?,
+        };
         self.stay_within(Direction::Egress, port, frame)?;
-        // 11 Where does the destination live, and which lane is the flow's?
+        // 10 Where does the destination live?
         let onward = match known {
             Some(way) => way.onward,
             None => self.onward(forward::next_hop_out(tables, port, &packet.flow)?, packet),
@@ -66,9 +68,9 @@ impl Turn<'_> {
         if admitted.memory != memory {
             self.learn(key.as_ref(), onward, &admitted, from);
         }
-        // 12 One hop less to live.
+        // 11 One hop less to live.
         forward::age(frame, packet)?;
-        // 13 Into a port of this node, with the end of the road in; or into the tunnel.
+        // 12 Into a port of this node, with the end of the road in; or into the tunnel.
         match onward {
             Onward::Port(to) => {
                 // The other side's verdict is in the same entry; only whole, plain packets may
@@ -103,13 +105,13 @@ impl Turn<'_> {
     ) -> Result<Exit, Refusal> {
         let node = &self.tables.node;
         let peer = self.tables.peer(id).ok_or(DropReason::NoRoute)?;
-        // 14 It fits the tunnel, or is cut to fit.
+        // 13 It fits the tunnel, or is cut to fit.
         fragment::fit(frame, packet, peer.mtu, self.out)?;
-        // 15 Its checksum is whole, unless it is cut into packets when it is sent.
+        // 14 Its checksum is whole, unless it is cut into packets when it is sent.
         if !frame.vnet.is_segmented() {
             offload::finish(frame)?;
         }
-        // 16 VXLAN in front; the inner MACs name the two nodes.
+        // 15 VXLAN in front; the inner MACs name the two nodes.
         let tunnel = Tunnel {
             vni: node.vni,
             src: node.vtep_mac,
@@ -119,7 +121,7 @@ impl Turn<'_> {
             .whole(frame)
             .try_for_each(|piece| weft_encap::push(piece, &tunnel))
             .map_err(|_| DropReason::NoBuffer)?;
-        // 17 Its congestion marks outside too.
+        // 16 On the flow's lane, with its congestion marks outside too.
         let ecn = Ecn::encapsulate(Ecn::from_bits(packet.traffic_class));
         Ok(Exit::Peer {
             peer: id,

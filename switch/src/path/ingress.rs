@@ -41,7 +41,7 @@ impl Turn<'_> {
         };
         frame.truncate(packet.end);
         self.packets = offload::segments(frame);
-        // 4  What steps 5 to 8 say of a flow under these tables they say of all its packets.
+        //    What steps 4 to 7 said of a flow under these tables they say of its next packets.
         let key = Key::of(Door::Peer(id), packet);
         let known = self.recall(key.as_ref());
         let to = match known {
@@ -50,20 +50,20 @@ impl Turn<'_> {
                 ..
             }) => to,
             _ => {
-                // 5  The inner frame is for this node.
+                // 4  The inner frame is for this node.
                 spoof::check_inner_macs(packet, &tables.node)?;
-                // 6  Nothing that only a router, a DHCP server or a node may say.
+                // 5  Nothing that only a router, a DHCP server or a node may say.
                 rogue::check(frame.as_slice(), packet, &tables.node, Direction::Ingress)?;
-                // 7  The inner source is the peer's.
+                // 6  The inner source is the peer's.
                 spoof::check_inner_source(packet, peer)?;
-                // 8  A destination that can be routed to: a port of this node, never onwards.
+                // 7  A destination that can be routed to: a port of this node, never onwards.
                 rogue::check_destination(packet)?;
                 forward::next_hop_in(tables, &packet.flow)?
             }
         };
-        // 9  Congestion met on the underlay shows inside.
+        // 8  Congestion met on the underlay shows inside.
         tunnel::take_marks(frame, packet, datagram.ecn)?;
-        // 10 One hop less to live.
+        // 9  One hop less to live.
         forward::age(frame, packet)?;
         let memory = known.map(|way| way.memory);
         let (exit, admitted) = self.enter(to, frame, packet, memory)?;
@@ -82,15 +82,17 @@ impl Turn<'_> {
         packet: &Headers,
         memory: Option<Memory>,
     ) -> Result<(Exit, Admitted), Refusal> {
-        // 11 The receiver is there.
+        // 10 The receiver is there.
         let port = self.tables.port(to).ok_or(DropReason::NoRoute)?;
-        // 12 Conntrack remembers, or policy decides; the port's bandwidth lasts.
-        let passing = (frame.as_slice(), packet);
-        let admitted = self.admit(Direction::Ingress, (to, port), passing, memory)?;
+        // 11 Conntrack remembers, or policy decides; the port's bandwidth lasts.
+        let admitted = match self.resume(Direction::Ingress, packet, memory) {
+            Some(admitted) => admitted,
+            None => self.admit(Direction::Ingress, (to, port), frame.as_slice(), packet)?,
+        };
         self.stay_within(Direction::Ingress, port, frame)?;
-        // 13 It fits the port, or is cut to fit.
+        // 12 It fits the port, or is cut to fit.
         fragment::fit(frame, packet, port.mtu, self.out)?;
-        // 14 From the gateway to the receiver.
+        // 13 From the gateway to the receiver.
         self.out
             .whole(frame)
             .for_each(|piece| forward::address(piece, port.mac));
