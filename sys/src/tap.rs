@@ -9,6 +9,7 @@ mod control;
 mod offloads;
 mod open;
 mod plain;
+mod tunnel;
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -17,6 +18,7 @@ use crate::error::{Context, Result, SysError};
 use control::{IFF_ATTACH_QUEUE, IFF_DETACH_QUEUE, IFF_NO_PI, IFF_PERSIST, IFF_TAP, IFF_VNET_HDR};
 pub use offloads::Offloads;
 pub use open::open;
+pub use tunnel::{TUNNEL_VNET_HEADER, TunnelOffsets, tunnel_vnet, without_tunnel};
 
 /// Bytes of the header before every frame of a queue with [`TapQueue::has_vnet`]:
 /// `struct virtio_net_hdr_mrg_rxbuf` (virtio 1.2, 5.1.6).
@@ -147,7 +149,7 @@ impl TapQueue {
         self.vnet_header != 0
     }
 
-    /// Bytes of the header before every frame: 0, 10 or 12.
+    /// Bytes of the header before every frame: 0, 10, 12 or [`TUNNEL_VNET_HEADER`].
     pub fn vnet_header_len(&self) -> usize {
         self.vnet_header
     }

@@ -25,3 +25,5 @@ mod support;
 mod table;
 #[cfg(test)]
 mod tap;
+#[cfg(test)]
+mod tunnel;
