@@ -357,6 +357,30 @@ fn tcp_that_may_be_fragmented_gets_smaller_segments() {
     }
 }
 
+/// A datagram's size is its sender's, and a super-frame of fragments has no road (decision 0012).
+#[test]
+fn udp_that_may_be_fragmented_is_refused_with_the_mtu() {
+    let ip = POD.says().ipv4(POD.v4(), NARROW.v4()).dont_fragment(false);
+    let (frame, vnet) = partial(ip.udp(4000, 53, &sent_payload()));
+    let vnet = VnetHeader {
+        gso_type: GSO_UDP_L4,
+        gso_size: 1_273,
+        ..vnet
+    };
+    let outcome = World::new().send_with(Door::Pod(POD), &frame, vnet);
+    assert_eq!(outcome.fate, Fate::Drop(R::TooBig));
+    let packets = sent_payload().len().div_ceil(1_273);
+    assert_eq!(outcome.packets, u64::try_from(packets).unwrap());
+    assert_eq!(outcome.delta.icmp_sent, 1);
+    assert_eq!(outcome.only_write()[40..42], 1300_u16.to_be_bytes());
+    let fits = VnetHeader {
+        gso_size: 1_272,
+        ..vnet
+    };
+    let outcome = World::new().send_with(Door::Pod(POD), &frame, fits);
+    assert_eq!(outcome.fate, Fate::ToPod(NARROW.id()));
+}
+
 #[test]
 fn a_super_frame_counts_against_the_bandwidth_as_its_packets_do() {
     let (frame, vnet) = super_frame(POD.says(), [POD, REMOTE], (Kind::Udp, false));
