@@ -5,6 +5,7 @@
 //! links to it serve where those were not built.
 #![forbid(unsafe_code)]
 
+mod against;
 mod cni;
 mod interrupt;
 mod machine;
@@ -33,6 +34,14 @@ enum Command {
     Cni(cni::CniCommand),
     /// Run weft against the kernel's VXLAN, by turns, and tell the ratios
     Race(race::RaceCommand),
+    /// Send frames from pod to pod of a lab that is up, and count what arrives
+    Rate(against::RateCommand),
+    /// Send TCP from pod to pod of a lab that is up
+    Stream(against::StreamCommand),
+    /// Measure round trips between pods of a lab that is up, and what they cost the daemons
+    Latency(against::LatencyCommand),
+    /// Move many bytes both ways between pods of a lab that is up, and compare their sums
+    Soak(against::SoakCommand),
     /// Send or receive in a pod of a race
     #[command(hide = true)]
     Traffic(traffic::TrafficCommand),
@@ -59,6 +68,10 @@ fn run() -> ExitCode {
     let answer = match command {
         Command::Cni(command) => command.run(),
         Command::Race(command) => command.run(),
+        Command::Rate(command) => command.run(),
+        Command::Stream(command) => command.run(),
+        Command::Latency(command) => command.run(),
+        Command::Soak(command) => command.run(),
         Command::Traffic(command) => command.run(),
     };
     answer.unwrap_or_else(|error| {
