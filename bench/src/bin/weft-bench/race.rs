@@ -30,6 +30,9 @@ use progress::Progress;
 use sides::{Maker, Side};
 use work::{Run, Work};
 
+/// Entries at which policies are to cost nothing.
+const PROMISED: u64 = 100_000;
+
 /// Whom weft is measured against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Rival {
@@ -145,6 +148,13 @@ impl RaceCommand {
             policies: self.policies,
         };
         let weft = maker.weft()?;
+        if rivals.contains(&Rival::Unpoliced) && weft.enforced.entries < PROMISED {
+            let (policies, entries) = (weft.enforced.policies, weft.enforced.entries);
+            eprintln!(
+                "note: {policies} policies are {entries} entries; what is said of policies' cost is \
+                 said of {PROMISED}: give --policies more"
+            );
+        }
         let progress = Progress::start(self.runs(&rivals));
         let mut found = Vec::new();
         for rival in &rivals {
