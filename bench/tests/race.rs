@@ -9,12 +9,15 @@
 
 mod common;
 
+use std::io::{BufRead as _, BufReader};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use weft_sys::netlink::{Netlink, addr, link};
 use weft_sys::netns::Netns;
 use weft_sys::process::{ProcessId, Signal};
 
@@ -282,4 +285,39 @@ fn wait(what: &str, mut ready: impl FnMut() -> bool) {
         std::thread::park_timeout(pause);
     }
     panic!("waited {PATIENCE:?} in vain: {what}");
+}
+
+#[test]
+fn bytes_arrive_intact_each_way_and_are_told_so() {
+    if !privileged("bytes_arrive_intact_each_way_and_are_told_so") {
+        return;
+    }
+    let ends = [Netns::anonymous().unwrap(), Netns::anonymous().unwrap()];
+    let mut netlink = Netlink::open_in(&ends[0]).unwrap();
+    link::add_veth(&mut netlink, "eth0", "eth0", Some(ends[1].as_fd())).unwrap();
+    for (end, ip) in ends.iter().zip(["192.0.2.1", "192.0.2.2"]) {
+        let mut netlink = Netlink::open_in(end).unwrap();
+        let index = link::index_of(&mut netlink, "eth0").unwrap();
+        link::set_up(&mut netlink, index).unwrap();
+        let address = addr::Address::new(index, ip.parse().unwrap(), 24);
+        addr::ensure(&mut netlink, &address).unwrap();
+    }
+    let mut sink = Command::new(PROGRAM);
+    sink.args(["traffic", "sink", "--listen", "192.0.2.2:7000"]);
+    sink.args(["--kind", "hash"]);
+    sink.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut sink = ends[1].spawn(sink).unwrap();
+    let mut line = String::new();
+    let mut lines = BufReader::new(sink.stdout.take().unwrap());
+    lines.read_line(&mut line).unwrap();
+    assert!(line.contains("ready"), "{line}");
+    let mut client = Command::new(PROGRAM);
+    client.args(["traffic", "hash", "--to", "192.0.2.2:7000"]);
+    client.args(["--bytes", "3000001"]).stdout(Stdio::piped());
+    let output = ends[0].spawn(client).unwrap().wait_with_output().unwrap();
+    drop(sink.stdin.take());
+    assert!(sink.wait().unwrap().success());
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["bytes"], 3_000_001);
+    assert_eq!(said["intact"], true);
 }
