@@ -1,26 +1,15 @@
 //! Do pods that come and go leave anything, and do others notice? The churn of `weft-bench`, small.
 
-use std::io::Write as _;
+mod common;
+
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use weft_sys::caps;
 use weft_sys::netns::Netns;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_weft-bench");
+use common::privileged;
 
-/// Whether privileged tests can run; says so if not.
-fn privileged(test: &str) -> bool {
-    match caps::check() {
-        Ok(()) => true,
-        Err(missing) => {
-            // One write, past libtest's capture, which shows nothing of a test that passes.
-            let line = format!("SKIPPED (needs root): {test}: {missing}\n");
-            let _ = std::io::stderr().write_all(line.as_bytes());
-            false
-        }
-    }
-}
+const PROGRAM: &str = env!("CARGO_BIN_EXE_weft-bench");
 
 #[test]
 fn pods_come_and_go_and_the_daemon_dies_and_nothing_is_left() {

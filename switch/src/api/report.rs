@@ -50,6 +50,9 @@ pub struct Status {
     pub peers: usize,
     /// NetworkPolicy objects in force.
     pub policies: usize,
+    /// Port ranges that they compiled to, over all (policies of a pod, direction, class of peer).
+    #[serde(default)]
+    pub policy_entries: usize,
     /// Whether those policies decide anything.
     pub policies_enforced: bool,
     /// Whether every pod is closed because the policies are not known well enough; `problems`

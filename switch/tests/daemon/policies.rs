@@ -221,6 +221,10 @@ fn what_a_policy_allows_and_refuses_is_named() {
     assert!(traced.connection.is_some(), "{traced:?}");
     let page = node.metrics();
     assert!(page.contains("weft_policies 2\n"), "{page}");
+    let entries = node.client().status().unwrap().policy_entries;
+    assert!(entries > 0);
+    let line = format!("weft_policy_entries {entries}\n");
+    assert!(page.contains(&line), "{page}");
     let pod = "namespace=\"default\",pod=\"b\",direction=\"ingress\"";
     let isolated = format!("{pod},policy=\"default/only-a\"}} 1\n");
     let counted = format!("{pod}}} {}\n", denial.packets);

@@ -5,6 +5,7 @@
 //! over or, a sink, when its input ends.
 
 mod client;
+mod flows;
 mod frames;
 mod histogram;
 mod sink;
@@ -35,6 +36,12 @@ enum Role {
         /// What comes
         #[arg(long, value_enum)]
         kind: sink::Kind,
+        /// Count only what comes within so many seconds of the first byte
+        #[arg(long, value_parser = duration)]
+        seconds: Option<Duration>,
+        /// Of frames, take only those with this mark; others are of an earlier run
+        #[arg(long, default_value_t = 0)]
+        mark: u32,
     },
     /// Send TCP streams as fast as they are taken
     Stream {
@@ -106,7 +113,12 @@ fn duration(text: &str) -> Result<Duration, String> {
 impl TrafficCommand {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.role {
-            Role::Sink { listen, kind } => tell(&sink::run(listen, kind)?)?,
+            Role::Sink {
+                listen,
+                kind,
+                seconds,
+                mark,
+            } => tell(&sink::run(listen, kind, seconds, mark)?)?,
             Role::Stream { to, streams } => tell(&client::stream(to, streams)?)?,
             Role::Gso { to, size } => tell(&client::gso(to, size)?)?,
             Role::Frames { to, shape } => tell(&frames::run(to, &shape)?)?,

@@ -117,6 +117,9 @@ impl Control {
         let desired = self.cluster.desired();
         let help = "NetworkPolicy objects in force.";
         page.single("weft_policies", "gauge", help, desired.policies);
+        let help = "Port ranges that they compiled to, over all pods' policies and their peers.";
+        let entries = self.tables.load().policy().size().entries;
+        page.single("weft_policy_entries", "gauge", help, entries);
         let help = "Whether all pods are closed because policies are not known well enough.";
         let closed = u8::from(self.policies.is_closed());
         page.single("weft_policies_closed", "gauge", help, closed);

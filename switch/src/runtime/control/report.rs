@@ -60,6 +60,7 @@ impl Control {
             pods: pod_ports.count(),
             peers: desired.peers.len(),
             policies: desired.policies,
+            policy_entries: tables.policy().size().entries,
             policies_enforced: true,
             closed: self.policies.is_closed(),
             publications: PublicationReport {

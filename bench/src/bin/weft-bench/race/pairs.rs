@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::sides::Enforced;
 use super::work::{Run, Work};
 
 /// Draws of the bootstrap.
@@ -16,6 +17,9 @@ const DRAWS: usize = 2000;
 pub(super) struct Comparison {
     pub(super) test: &'static str,
     pub(super) unit: &'static str,
+    /// Which of many times of one run `weft` and `peer_value` are: `p50` or `p99.9`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) statistic: Option<&'static str>,
     /// Bytes of a frame, Ethernet header included; 0 is a mixture of sizes (IMIX).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) frame: Option<u16>,
@@ -33,13 +37,21 @@ pub(super) struct Comparison {
     /// Whether a smaller ratio is the better one.
     pub(super) lower_is_better: bool,
     pub(super) pairs: usize,
-    /// What the generator offers where nobody switches, in the same unit.
+    /// What the generator hands to the loopback device of its pod, in the same unit: nobody switches
+    /// that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ceiling: Option<f64>,
     pub(super) cpu_micros_per_unit: PerSide,
-    /// Packets that went missing or overtook another of their flow, in all runs.
+    /// Packets of all runs that were sent and did not arrive.
     pub(super) lost: PerSide,
+    /// Packets of all runs that another of their flow overtook.
     pub(super) reordered: PerSide,
+    /// Connections of all runs that did not come about or broke.
+    pub(super) failed: PerSide,
+    /// NetworkPolicies in force on weft.
+    pub(super) policies: usize,
+    /// Port ranges over all (pod, direction, class of peer) that they compiled to.
+    pub(super) policy_entries: u64,
 }
 
 /// A number of each side.
@@ -63,24 +75,42 @@ impl Comparison {
     /// The test's name with what tells its cases apart.
     pub(super) fn title(&self) -> String {
         match (self.frame, self.flows) {
-            (Some(0), _) => format!("{} IMIX", self.test),
-            (Some(size), _) => format!("{} {size} B", self.test),
-            (None, Some(flows @ 2..)) => format!("{} × {flows}", self.test),
+            (Some(0), _) => format!("{}, IMIX", self.test),
+            (Some(size), _) => format!("{}, {size} B", self.test),
+            (None, Some(flows @ 2..)) => format!("{}, {flows} streams", self.test),
             _ => self.test.to_owned(),
         }
     }
 
+    /// The unit, and of which times.
+    pub(super) fn measure(&self) -> String {
+        match self.statistic {
+            Some(statistic) => format!("{}, {statistic}", self.unit),
+            None => self.unit.to_owned(),
+        }
+    }
+
+    /// Whether nothing happened that a network must not do: weft let a packet overtake another of
+    /// its flow, or a connection failed on either side.
+    pub(super) fn is_sound(&self) -> bool {
+        self.reordered.weft == 0.0 && self.failed.weft + self.failed.peer == 0.0
+    }
+
     pub(super) fn of(
         work: &Work,
-        (peer, underlay): (&'static str, &'static str),
+        names: (&'static str, &'static str),
+        enforced: Enforced,
         pairs: &[[Run; 2]],
     ) -> Self {
+        let (peer, underlay) = names;
+        let sum = |all: Vec<f64>| all.iter().sum();
         let values = PerSide::of(pairs, |run| run.value, median);
         let ratios: Vec<f64> = pairs.iter().map(|[a, b]| a.value / b.value).collect();
         let (low, high) = interval(&ratios);
         Self {
             test: work.name(),
             unit: work.unit(),
+            statistic: work.statistic(),
             frame: work.frame(),
             flows: work.flows(),
             underlay,
@@ -94,8 +124,11 @@ impl Comparison {
             pairs: pairs.len(),
             ceiling: work.ceiling(),
             cpu_micros_per_unit: PerSide::of(pairs, |run| run.cpu_micros, median),
-            lost: PerSide::of(pairs, |run| run.lost, |all| all.iter().sum()),
-            reordered: PerSide::of(pairs, |run| run.reordered, |all| all.iter().sum()),
+            lost: PerSide::of(pairs, |run| run.lost, sum),
+            reordered: PerSide::of(pairs, |run| run.reordered, sum),
+            failed: PerSide::of(pairs, |run| run.failed, sum),
+            policies: enforced.policies,
+            policy_entries: enforced.entries,
         }
     }
 }

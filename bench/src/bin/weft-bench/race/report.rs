@@ -16,7 +16,7 @@ pub(super) fn table(machine: &Machine, found: &[Comparison]) -> String {
     let mut text = machine.text();
     let _ = writeln!(
         text,
-        "{:<22}{:<14}{:<8}{:>12}{:>12} {:<15}{:>7}  {:<15}{:>18}{:>10}",
+        "{:<22}{:<14}{:<11}{:>12}{:>12} {:<15}{:>7}  {:<15}{:>18}{:>12}",
         "test",
         "underlay",
         "against",
@@ -26,7 +26,7 @@ pub(super) fn table(machine: &Machine, found: &[Comparison]) -> String {
         "ratio",
         "95 %",
         "CPU µs/unit",
-        "ceiling"
+        "into lo"
     );
     for one in found {
         let cpu = one.cpu_micros_per_unit;
@@ -35,26 +35,34 @@ pub(super) fn table(machine: &Machine, found: &[Comparison]) -> String {
             .map_or_else(String::new, |value| format!("{value:.0}"));
         let _ = writeln!(
             text,
-            "{:<22}{:<14}{:<8}{:>12.1}{:>12.1} {:<15}{:>7.2}  {:<15}{:>18}{:>10}",
+            "{:<22}{:<14}{:<11}{:>12.1}{:>12.1} {:<15}{:>7.2}  {:<15}{:>18}{:>12}",
             one.title(),
             one.underlay,
             one.peer,
             one.weft,
             one.peer_value,
-            one.unit,
+            one.measure(),
             one.ratio,
             format!("{:.2} to {:.2}", one.ratio_low, one.ratio_high),
             format!("{:.2} : {:.2}", cpu.weft, cpu.peer),
             ceiling
         );
-        let (lost, reordered) = (one.lost, one.reordered);
-        if reordered.weft + reordered.peer > 0.0 {
-            let _ = writeln!(
-                text,
-                "    out of order: weft {}, {} {}; lost: {}, {}",
-                reordered.weft, one.peer, reordered.peer, lost.weft, lost.peer
-            );
+        for (what, count) in [
+            ("packets overtaken by others of their flow", one.reordered),
+            ("connections failed", one.failed),
+        ] {
+            if count.weft + count.peer > 0.0 {
+                let (weft, peer) = (count.weft, count.peer);
+                let _ = writeln!(text, "    {what}: weft {weft}, {} {peer}", one.peer);
+            }
         }
+    }
+    if let Some(one) = found.first() {
+        let (policies, entries) = (one.policies, one.policy_entries);
+        let _ = writeln!(
+            text,
+            "weft: {policies} policies, compiled to {entries} entries"
+        );
     }
     text
 }

@@ -2,8 +2,8 @@
 //!
 //! A side is two nodes, a pod on each and a second pod on the first, all network namespaces on an
 //! underlay with an MTU of 1500. weft and the kernel are labs ([`weft_switch::lab`]): one with two
-//! weft nodes under as many NetworkPolicies as asked for, one with two nodes of `kind: kernel`.
-//! Everything is removed when a side is dropped.
+//! weft nodes under as many NetworkPolicies as asked for, one with two nodes of `kind: kernel`. Open
+//! vSwitch's is made in [`ovs`]. Everything is removed when a side is dropped.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,17 +17,21 @@ use weft_sys::netlink::{Netlink, link};
 use weft_sys::netns::Netns;
 use weft_sys::nft::NatTable;
 
-/// The namespace of the pods.
-const NAMESPACE: &str = "race";
+use super::manifests::{pods, policies};
+use super::ovs;
+
 /// The pod that sends, the one on the other node, and the one beside the sender.
-const PODS: [(&str, &str); 3] = [("from", "node-a"), ("to", "node-b"), ("near", "node-a")];
+pub(super) const PODS: [(&str, &str); 3] =
+    [("from", "node-a"), ("to", "node-b"), ("near", "node-a")];
 /// The port that policies allow.
 pub(super) const PORT: u16 = 7000;
 /// The underlay interface inside a node, and the fabric that joins them.
-const UPLINK: &str = "eth0";
+pub(super) const UPLINK: &str = "eth0";
 const FABRIC: &str = "fabric";
 /// The table by which nodes of a lab masquerade.
 const LAB_TABLE: &str = "weft-lab";
+/// What a lab says of a plain Linux node.
+const KERNEL: &str = "kind: kernel";
 
 /// A pod.
 #[derive(Debug)]
@@ -39,14 +43,45 @@ pub(super) struct Pod {
 /// One contestant.
 #[derive(Debug)]
 pub(super) struct Side {
+    /// First, so that what runs in the namespaces ends before they go.
+    _owner: Owner,
     /// As [`PODS`].
     pub(super) pods: [Pod; 3],
+    /// What weft's policies are; nothing on other sides.
+    pub(super) enforced: Enforced,
     nodes: Vec<Netns>,
     fabric: Netns,
-    _lab: Lab,
+}
+
+/// Policies as a daemon tells of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Enforced {
+    /// NetworkPolicy objects in force.
+    pub(super) policies: usize,
+    /// Port ranges over all (pod, direction, class of peer) that they compiled to.
+    pub(super) entries: u64,
+}
+
+/// What keeps a side alive.
+#[derive(Debug)]
+#[expect(dead_code, reason = "kept for what happens when it is dropped")]
+pub(super) enum Owner {
+    Lab(Lab),
+    Ovs(ovs::Daemons),
 }
 
 impl Side {
+    /// A side of `pods`: the sender, the one on the other node, the one beside the sender.
+    pub(super) fn new(owner: Owner, pods: [Pod; 3], nodes: Vec<Netns>, fabric: Netns) -> Self {
+        Self {
+            _owner: owner,
+            pods,
+            enforced: Enforced::default(),
+            nodes,
+            fabric,
+        }
+    }
+
     /// Every end of every link of the underlay.
     pub(super) fn links(&self) -> Result<Vec<(&Netns, String)>> {
         let nodes = self.nodes.iter().map(|netns| (netns, UPLINK.to_owned()));
@@ -60,7 +95,7 @@ impl Side {
 
 /// A lab that goes when this does.
 #[derive(Debug)]
-struct Lab {
+pub(super) struct Lab {
     program: PathBuf,
     name: String,
     files: TempDir,
@@ -69,22 +104,38 @@ struct Lab {
 impl Lab {
     fn weft(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(&self.program)
-            .arg("lab")
             .args(arguments)
             .stdin(Stdio::null())
             .output()
             .with_context(|| format!("cannot run {}", self.program.display()))?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            bail!("weft lab {} failed: {said}", arguments.join(" "));
+            bail!("weft {} failed: {said}", arguments.join(" "));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 
+impl Lab {
+    /// What a node's daemon says of its policies.
+    fn enforced(&self) -> Result<Enforced> {
+        let [.., (_, node)] = PODS;
+        let words = ["status", "--lab", &self.name, "--node", node, "-o", "json"];
+        let status: Value = serde_json::from_str(&self.weft(&words)?).context("weft status")?;
+        let count = |field| {
+            let count = status.get(field).and_then(Value::as_u64);
+            count.with_context(|| format!("weft status does not tell its {field}"))
+        };
+        Ok(Enforced {
+            policies: usize::try_from(count("policies")?)?,
+            entries: count("policyEntries")?,
+        })
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
-        if let Err(error) = self.weft(&["down", &self.name]) {
+        if let Err(error) = self.weft(&["lab", "down", &self.name]) {
             eprintln!("{error:#}; remove it with: weft lab down {}", self.name);
         }
     }
@@ -99,15 +150,29 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    /// Two weft nodes under policies.
+    /// Two weft nodes under policies, all of them in force.
     pub(super) fn weft(&self) -> Result<Side> {
+        self.policed("race-weft", self.policies)
+    }
+
+    /// Two weft nodes without a policy.
+    pub(super) fn unpoliced(&self) -> Result<Side> {
+        self.policed("race-unpoliced", 0)
+    }
+
+    fn policed(&self, name: &str, count: usize) -> Result<Side> {
         let kind = format!("workers: {}", self.workers);
-        self.lab("race-weft", &kind, &(pods() + &policies(self.policies)))
+        let side = self.lab(name, &kind, &(pods() + &policies(count)))?;
+        let known = side.enforced.policies;
+        if known != count {
+            bail!("{known} policies are in force on weft instead of {count}");
+        }
+        Ok(side)
     }
 
     /// Two plain Linux nodes.
     pub(super) fn kernel(&self) -> Result<Side> {
-        let side = self.lab("race-kernel", "kind: kernel", &pods())?;
+        let side = self.lab("race-kernel", KERNEL, &pods())?;
         // Masquerading would track every connection, which is no part of carrying packets.
         for node in &side.nodes {
             node.run(|| NatTable::delete(LAB_TABLE))??;
@@ -144,12 +209,19 @@ impl Maker {
         ] {
             fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
-        lab.weft(&["up", "-f", &file.to_string_lossy()])?;
-        Self::side(lab)
+        lab.weft(&["lab", "up", "-f", &file.to_string_lossy()])?;
+        let enforced = match kind {
+            KERNEL => Enforced::default(),
+            _ => lab.enforced()?,
+        };
+        Ok(Side {
+            enforced,
+            ..Self::side(lab)?
+        })
     }
 
     fn side(lab: Lab) -> Result<Side> {
-        let status = lab.weft(&["status", &lab.name, "-o", "json"])?;
+        let status = lab.weft(&["lab", "status", &lab.name, "-o", "json"])?;
         let status: Value = serde_json::from_str(&status).context("weft lab status")?;
         let find = |list: &str, name: &str, field: &str| -> Option<Value> {
             let all = status.get(list)?.as_array()?;
@@ -174,53 +246,9 @@ impl Maker {
             })
         };
         let [from, to, near] = PODS;
-        Ok(Side {
-            pods: [pod(from)?, pod(to)?, pod(near)?],
-            nodes: vec![netns("nodes", "node-a")?, netns("nodes", "node-b")?],
-            fabric: Netns::open(format!("weft.{}.{FABRIC}", lab.name))?,
-            _lab: lab,
-        })
+        let pods = [pod(from)?, pod(to)?, pod(near)?];
+        let nodes = vec![netns("nodes", "node-a")?, netns("nodes", "node-b")?];
+        let fabric = Netns::open(format!("weft.{}.{FABRIC}", lab.name))?;
+        Ok(Side::new(Owner::Lab(lab), pods, nodes, fabric))
     }
-}
-
-fn pods() -> String {
-    let mut text = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n");
-    for (name, node) in PODS {
-        let _ = write!(
-            text,
-            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {NAMESPACE}, \
-             labels: {{app: {name}}}}}\nspec: {{nodeName: {node}}}\n"
-        );
-    }
-    text
-}
-
-/// Policies that isolate all pods both ways: one lets the measured traffic through, the others let
-/// pods through that are not there, each at a port of its own.
-fn policies(count: usize) -> String {
-    let mut text = String::new();
-    for number in 0..count {
-        let (peer, ports) = match number {
-            0 => (
-                "{}".to_owned(),
-                format!("{{port: {PORT}, protocol: TCP}}, {{port: {PORT}, protocol: UDP}}"),
-            ),
-            _ => (
-                format!("{{matchLabels: {{app: other-{}}}}}", number % 97),
-                format!(
-                    "{{port: {}, endPort: {}}}",
-                    10_000 + number,
-                    10_010 + number
-                ),
-            ),
-        };
-        let peers = format!("[{{podSelector: {peer}}}], ports: [{ports}]");
-        let _ = write!(
-            text,
-            "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: \
-             p{number}, namespace: {NAMESPACE}}}\nspec:\n  podSelector: {{}}\n  policyTypes: \
-             [Ingress, Egress]\n  ingress: [{{from: {peers}}}]\n  egress: [{{to: {peers}}}]\n"
-        );
-    }
-    text
 }

@@ -11,14 +11,16 @@ use weft_sys::ethtool;
 use super::Underlay;
 use super::sides::Side;
 
-/// Features that leave work to a driver which a veth never does.
+/// Features that leave work to a driver which a veth never does, in the order in which they can be
+/// switched off: each before what it needs. The kernel refuses segmentation without checksums, and
+/// that of ECN without any other of TCP (`netdev_fix_features`).
 const LEFT_TO_A_DRIVER: [&str; 7] = [
-    "tx-tcp-segmentation",
-    "tx-tcp6-segmentation",
-    "tx-tcp-ecn-segmentation",
-    "tx-udp-segmentation",
-    "tx-udp_tnl-segmentation",
     "tx-udp_tnl-csum-segmentation",
+    "tx-udp_tnl-segmentation",
+    "tx-udp-segmentation",
+    "tx-tcp-ecn-segmentation",
+    "tx-tcp6-segmentation",
+    "tx-tcp-segmentation",
     "tx-checksum-ip-generic",
 ];
 const MERGES: &str = "rx-gro";
@@ -28,8 +30,6 @@ pub(super) fn set(side: &Side, underlay: Underlay) -> Result<()> {
     let passes = underlay == Underlay::PassThrough;
     for (netns, interface) in side.links()? {
         let change = || -> Result<()> {
-            // Checksums go last when switched off and first when switched on: segmentation needs
-            // them.
             let mut features = LEFT_TO_A_DRIVER;
             if passes {
                 features.reverse();

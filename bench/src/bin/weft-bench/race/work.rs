@@ -1,20 +1,19 @@
 //! What is measured, and what does one run of it say?
 //!
 //! Owns the tests' names and units, starts the programs of [`traffic`](crate::traffic) in the pods
-//! of a side, and reads what both ends counted. What a side delivers is what arrived, not what was
-//! sent.
+//! of a side, and reads what both ends counted. What a side delivers is what arrived in time, not
+//! what was sent.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde_json::Value;
-use weft_sys::process::{Signal, die_with_parent};
 
 use super::cpu::Cpu;
-use super::sides::{PORT, Pod, Side};
+use super::program::{Program, number, target};
+use super::sides::Side;
 use crate::interrupt::Interrupt;
 
 /// Names of all tests.
@@ -28,8 +27,8 @@ const SMALL: u16 = 64;
 const GSO_SIZE: &str = "1200";
 /// Traffic that runs before the measurement starts.
 const WARM_UP: f64 = 0.2;
-/// A program that does not end so long after its time is stuck.
-const GRACE: Duration = Duration::from_secs(20);
+/// The mark of the next run's frames.
+static MARK: AtomicU32 = AtomicU32::new(1);
 
 /// A test as the user names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -109,8 +108,12 @@ pub(super) struct Run {
     /// Processor time of the whole machine for each unit of work done, in microseconds: a frame, a
     /// megabit, a round trip, a connection.
     pub(super) cpu_micros: f64,
+    /// Packets that were sent and did not arrive.
     pub(super) lost: f64,
+    /// Packets that another of their flow overtook.
     pub(super) reordered: f64,
+    /// Connections that did not come about or broke.
+    pub(super) failed: f64,
 }
 
 impl Work {
@@ -131,10 +134,18 @@ impl Work {
         match self.kind {
             Kind::Stream { .. } | Kind::Local | Kind::Gso => "Mb/s",
             Kind::Frames { .. } => "frames/s",
-            Kind::PingPong => "µs (median)",
-            Kind::FrameCpu { .. } => "µs CPU/frame",
-            Kind::OpenLoop { .. } => "µs (p99.9)",
+            Kind::PingPong | Kind::OpenLoop { .. } => "µs",
+            Kind::FrameCpu { .. } => "µs/frame",
             Kind::Churn => "connections/s",
+        }
+    }
+
+    /// Which of the times of one run, where it has many.
+    pub(super) const fn statistic(&self) -> Option<&'static str> {
+        match self.kind {
+            Kind::PingPong => Some("p50"),
+            Kind::OpenLoop { .. } => Some("p99.9"),
+            _ => None,
         }
     }
 
@@ -234,40 +245,54 @@ impl Work {
     /// One run on one side.
     pub(super) fn run(&self, side: &Side, time: Duration, interrupt: &Interrupt) -> Result<Run> {
         self.traffic(side, Duration::from_secs_f64(WARM_UP), interrupt)?;
-        let Traffic { client, sink, used } = self.traffic(side, time, interrupt)?;
-        let seconds = number(&client, "seconds")?;
-        let (value, units) = match self.kind {
-            Kind::Stream { .. } | Kind::Local | Kind::Gso => {
-                let megabits = number(&sink, "bytes")? * 8.0 / 1e6;
-                (megabits / seconds, megabits)
-            }
-            Kind::Frames { .. } => {
-                let frames = number(&sink, "packets")?;
-                (frames / seconds, frames)
-            }
-            Kind::FrameCpu { .. } => {
-                let frames = number(&sink, "packets")?;
-                (used.as_secs_f64() * 1e6 / frames, frames)
-            }
-            Kind::PingPong => (number(&client, "p50_us")?, number(&client, "count")?),
-            Kind::OpenLoop { .. } => (number(&client, "p999_us")?, number(&client, "answered")?),
-            Kind::Churn => {
-                let connections = number(&client, "connections")?;
-                (connections / seconds, connections)
-            }
-        };
+        let traffic = self.traffic(side, time, interrupt)?;
+        let (value, units) = self.result(&traffic, time)?;
+        let Traffic { client, sink, used } = traffic;
         if !(value > 0.0 && value.is_finite()) {
             bail!("{}: nothing arrived: {client} {sink}", self.title());
         }
-        let count = |field| {
-            let both = [&client, &sink].map(|said| said.get(field).and_then(Value::as_f64));
-            both.into_iter().flatten().fold(0.0, f64::max)
+        let count = |said: &Value, field| said.get(field).and_then(Value::as_f64);
+        let sent = match self.kind {
+            Kind::Frames { .. } | Kind::FrameCpu { .. } => Some(number(&client, "sent")?),
+            Kind::Gso => Some(number(&client, "packets")?),
+            _ => None,
+        };
+        let lost = match sent {
+            Some(sent) => (sent - number(&sink, "all")?).max(0.0),
+            None => count(&client, "lost").unwrap_or(0.0),
         };
         Ok(Run {
             value,
             cpu_micros: used.as_secs_f64() * 1e6 / units,
-            lost: count("lost"),
-            reordered: count("reordered"),
+            lost,
+            reordered: count(&sink, "reordered").unwrap_or(0.0),
+            failed: count(&client, "failed").unwrap_or(0.0),
+        })
+    }
+
+    /// The value of a run, and how many units of work were done for it.
+    fn result(&self, traffic: &Traffic, time: Duration) -> Result<(f64, f64)> {
+        let Traffic { client, sink, used } = traffic;
+        let seconds = time.as_secs_f64();
+        Ok(match self.kind {
+            Kind::Stream { .. } | Kind::Local | Kind::Gso => {
+                let megabits = number(sink, "bytes")? * 8.0 / 1e6;
+                (megabits / seconds, megabits)
+            }
+            Kind::Frames { .. } => {
+                let frames = number(sink, "packets")?;
+                (frames / seconds, frames)
+            }
+            Kind::FrameCpu { .. } => {
+                let frames = number(sink, "packets")?;
+                (used.as_secs_f64() * 1e6 / frames, frames)
+            }
+            Kind::PingPong => (number(client, "p50_us")?, number(client, "count")?),
+            Kind::OpenLoop { .. } => (number(client, "p999_us")?, number(client, "answered")?),
+            Kind::Churn => {
+                let connections = number(client, "connections")?;
+                (connections / seconds, connections)
+            }
         })
     }
 
@@ -276,7 +301,7 @@ impl Work {
         let to = if self.is_local() { near } else { far };
         let timed = || vec!["--seconds".to_owned(), time.as_secs_f64().to_string()];
         let with = |name: &str, value: String| [timed(), vec![name.to_owned(), value]].concat();
-        let (sink, client, arguments) = match self.kind {
+        let (sink, client, mut arguments) = match self.kind {
             Kind::Stream { streams } => ("tcp", "stream", with("--streams", streams.to_string())),
             Kind::Local => ("tcp", "stream", with("--streams", "1".to_owned())),
             Kind::Gso => ("gso", "gso", with("--size", GSO_SIZE.to_owned())),
@@ -291,7 +316,16 @@ impl Work {
             Kind::OpenLoop { rate } => ("udp", "open-loop", with("--rate", rate.to_string())),
             Kind::Churn => ("churn", "churn", timed()),
         };
-        let sink = Program::sink(to, sink, interrupt)?;
+        let mut words = vec!["--kind".to_owned(), sink.to_owned()];
+        words.extend(timed());
+        if sink == "frames" {
+            // What queues still hold of the run before has another mark.
+            let mark = MARK.fetch_add(1, Relaxed).to_string();
+            let marked = ["--mark".to_owned(), mark];
+            words.extend(marked.clone());
+            arguments.extend(marked);
+        }
+        let sink = Program::sink(to, &words, interrupt)?;
         let cpu = Cpu::now()?;
         let client = Program::client(from, &target(to), client, &arguments)?;
         let client = client.end(time, interrupt)?;
@@ -325,81 +359,4 @@ fn frames(size: Option<u16>, time: Duration) -> Vec<String> {
     let flows = FLOWS.to_string();
     let words = ["--size", &size, "--flows", &flows, "--seconds", &seconds];
     words.map(str::to_owned).into()
-}
-
-fn target(pod: &Pod) -> String {
-    format!("{}:{PORT}", pod.address)
-}
-
-fn number(said: &Value, field: &str) -> Result<f64> {
-    let value = said.get(field).and_then(Value::as_f64);
-    value.with_context(|| format!("a traffic program did not tell its {field}: {said}"))
-}
-
-/// A traffic program at work in a pod.
-struct Program {
-    child: Child,
-    lines: BufReader<std::process::ChildStdout>,
-}
-
-impl Program {
-    fn start(pod: &Pod, arguments: &[&str]) -> Result<Self> {
-        let program = std::env::current_exe().context("cannot find this program")?;
-        let mut command = Command::new(program);
-        command
-            .arg("traffic")
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        die_with_parent(&mut command, Signal::Kill);
-        let mut child = pod.netns.spawn(command)?;
-        let stdout = child.stdout.take().context("a pipe")?;
-        Ok(Self {
-            child,
-            lines: BufReader::new(stdout),
-        })
-    }
-
-    /// A receiver that is ready.
-    fn sink(pod: &Pod, kind: &str, interrupt: &Interrupt) -> Result<Self> {
-        let listen = target(pod);
-        let mut sink = Self::start(pod, &["sink", "--listen", &listen, "--kind", kind])?;
-        interrupt.check()?;
-        let mut line = String::new();
-        sink.lines.read_line(&mut line).context("a sink's words")?;
-        if !line.contains("ready") {
-            bail!("the {kind} sink at {listen} did not start; see above");
-        }
-        Ok(sink)
-    }
-
-    fn client(pod: &Pod, to: &str, name: &str, arguments: &[String]) -> Result<Self> {
-        let mut all = vec![name, "--to", to];
-        all.extend(arguments.iter().map(String::as_str));
-        Self::start(pod, &all)
-    }
-
-    /// Waits until the program has ended, which a sink does when its input does; what it said last.
-    fn end(mut self, time: Duration, interrupt: &Interrupt) -> Result<Value> {
-        drop(self.child.stdin.take());
-        let child = &mut self.child;
-        let status = interrupt.wait("a traffic program ends", time + GRACE, || {
-            Ok(child.try_wait()?)
-        })?;
-        let mut said = String::new();
-        self.lines.read_to_string(&mut said)?;
-        if !status.success() {
-            bail!("a traffic program failed ({status}); see above");
-        }
-        let last = said.lines().last().unwrap_or_default();
-        serde_json::from_str(last).with_context(|| format!("a traffic program said {last:?}"))
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // One that has ended cannot be killed any more.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -19,6 +19,8 @@ use crate::stats::elapsed;
 const PIECE: usize = 128 << 10;
 /// Threads that open connections.
 const OPENERS: usize = 8;
+/// A connection that takes longer has failed; a SYN that is lost once (RFC 6298: one second) has not.
+const GIVE_UP: Duration = Duration::from_secs(4);
 /// Questions on their way when no rate is given.
 const WINDOW: u64 = 64;
 /// An answer that comes later counts as lost.
@@ -256,6 +258,7 @@ fn ask(
 
 #[derive(Debug, Serialize)]
 pub(super) struct Churned {
+    /// Over in time.
     connections: u64,
     failed: u64,
     seconds: f64,
@@ -263,19 +266,12 @@ pub(super) struct Churned {
 
 pub(super) fn churn(to: To) -> Result<Churned> {
     let clock = Clock::start();
-    let open = || -> io::Result<()> {
-        let mut stream = TcpStream::connect_timeout(&to.to, Duration::from_secs(1))?;
-        stream.write_all(&[7])?;
-        let mut answer = [0; 2];
-        stream.read_exact(answer.get_mut(..1).unwrap_or_default())?;
-        // The sink closes first, so that its end keeps the connection's last state.
-        let _ = stream.read(&mut answer)?;
-        Ok(())
-    };
     let work = || {
         let (mut opened, mut failed) = (0_u64, 0_u64);
         while elapsed(clock) < to.seconds {
-            match open() {
+            match open_and_close(to.to) {
+                // The last one of each thread may end after the time is over.
+                Ok(()) if elapsed(clock) >= to.seconds => {}
                 Ok(()) => opened += 1,
                 Err(_) => failed += 1,
             }
@@ -292,8 +288,22 @@ pub(super) fn churn(to: To) -> Result<Churned> {
     Ok(Churned {
         connections: counts.0,
         failed: counts.1,
-        seconds: elapsed(clock).as_secs_f64(),
+        seconds: to.seconds.as_secs_f64(),
     })
+}
+
+/// One connection with a byte each way.
+fn open_and_close(to: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&to, GIVE_UP)?;
+    stream.set_read_timeout(Some(GIVE_UP))?;
+    stream.write_all(&[7])?;
+    let mut answer = [0; 2];
+    stream.read_exact(answer.get_mut(..1).unwrap_or_default())?;
+    // The sink closes first, so that its end keeps the connection's last state.
+    match stream.read(&mut answer)? {
+        0 => Ok(()),
+        _ => Err(ErrorKind::InvalidData.into()),
+    }
 }
 
 #[derive(Debug, Serialize)]

@@ -66,6 +66,9 @@ pub(super) struct Shape {
     /// Frames a second; default: as many as go
     #[arg(long)]
     rate: Option<u64>,
+    /// What the frames' sink knows them by, in the four bytes behind their number
+    #[arg(long, default_value_t = 0)]
+    mark: u32,
     /// Send into the loopback device, where nobody takes them: what the generator alone can do
     #[arg(long)]
     ceiling: bool,
@@ -123,9 +126,9 @@ impl Round {
         }
     }
 
-    /// Sends the next frames; how many went.
-    fn send(&mut self, socket: &PacketSocket) -> std::io::Result<usize> {
-        let end = (self.place + BATCH).min(self.templates.len());
+    /// Sends the next frames, `most` at most; how many went.
+    fn send(&mut self, socket: &PacketSocket, most: usize) -> std::io::Result<usize> {
+        let end = (self.place + most.min(BATCH)).min(self.templates.len());
         let batch = self.templates.get_mut(self.place..end).unwrap_or_default();
         let flows = self.numbers.len();
         for (template, place) in batch.iter_mut().zip(self.place..) {
@@ -157,7 +160,7 @@ pub(super) fn run(to: To, shape: &Shape) -> Result<Sent> {
     }
     let make = |flow, size: usize| {
         let ip = build::ethernet(src, dst).ipv4(own, target);
-        ip.udp(FIRST_PORT + flow, to.to.port(), &vec![0; size - HEADERS])
+        ip.udp(FIRST_PORT + flow, to.to.port(), &payload(size, shape.mark))
     };
     let mut round = Round::new(shape.flows, shape.size.all(), make);
     let clock = Clock::start();
@@ -167,13 +170,16 @@ pub(super) fn run(to: To, shape: &Shape) -> Result<Sent> {
         if now >= to.seconds {
             break;
         }
-        if let Some(rate) = shape.rate
-            && let Some(early) = due(sent, rate).checked_sub(now)
-        {
-            std::thread::park_timeout(early);
+        // At a rate no frame goes before its time: those that came due while this slept.
+        let most = match shape.rate {
+            Some(rate) => due_by(now, rate).saturating_sub(sent),
+            None => u64::MAX,
+        };
+        if most == 0 {
+            std::thread::park_timeout(due(sent, shape.rate.unwrap_or(1)).saturating_sub(now));
             continue;
         }
-        match round.send(&socket) {
+        match round.send(&socket, usize::try_from(most).unwrap_or(usize::MAX)) {
             Ok(count) => sent += count as u64,
             // A full queue: others are to empty it.
             Err(error) if is_full(&error) => std::thread::yield_now(),
@@ -186,10 +192,30 @@ pub(super) fn run(to: To, shape: &Shape) -> Result<Sent> {
     })
 }
 
-/// When the frame of this number is to be sent.
+/// What is in a frame of `size` bytes: its number (0 yet), the mark, and nothing.
+fn payload(size: usize, mark: u32) -> Vec<u8> {
+    let mut payload = [0_u32.to_be_bytes(), mark.to_be_bytes()].concat();
+    payload.resize(size - HEADERS, 0);
+    payload
+}
+
+/// The number and the mark of a frame's payload.
+pub(super) fn number_and_mark(payload: &[u8]) -> Option<(u32, u32)> {
+    let (number, rest) = payload.split_first_chunk()?;
+    let mark = rest.first_chunk()?;
+    Some((u32::from_be_bytes(*number), u32::from_be_bytes(*mark)))
+}
+
+/// When the frame of this number, from 0, is to be sent: not a nanosecond earlier.
 fn due(number: u64, rate: u64) -> Duration {
-    let nanos = u128::from(number) * 1_000_000_000 / u128::from(rate.max(1));
+    let nanos = (u128::from(number) * 1_000_000_000).div_ceil(u128::from(rate.max(1)));
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// How many frames are due at a time.
+fn due_by(now: Duration, rate: u64) -> u64 {
+    let whole = now.as_nanos() * u128::from(rate.max(1)) / 1_000_000_000;
+    u64::try_from(whole).map_or(u64::MAX, |whole| whole.saturating_add(1))
 }
 
 /// The interface that leads to `target`, its MAC and the next hop's, and our own address. Into the
@@ -221,4 +247,43 @@ fn route(target: Ipv4Addr, ceiling: bool) -> Result<(String, [Mac; 2], Ipv4Addr)
         [Mac::new(own_mac), Mac::new(hop)],
         own,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_frame_is_due_at_its_moment_and_not_before() {
+        for rate in [1, 3, 999, 40_000, 1_000_003] {
+            for number in [0, 1, 2, 31, 32, 33, 100_000] {
+                let at = due(number, rate);
+                assert_eq!(due_by(at, rate), number + 1, "{number} of {rate}");
+                if let Some(before) = at.checked_sub(Duration::from_nanos(1)) {
+                    assert_eq!(due_by(before, rate), number, "{number} of {rate}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn frames_keep_their_numbers_and_checksums() {
+        let ends = [[10, 0, 0, 1], [10, 0, 0, 2]].map(Ipv4Addr::from);
+        let make = |flow, size: usize| {
+            let ip = build::ethernet(Mac::new([2; 6]), Mac::new([4; 6])).ipv4(ends[0], ends[1]);
+            ip.udp(FIRST_PORT + flow, 7000, &payload(size, 0xabcd_ef01))
+        };
+        let mut template = Template {
+            bytes: make(3, 64),
+            number: 0,
+        };
+        for number in [1, 77, 0xffff_ffff, 0] {
+            template.set_number(number);
+            let mut payload = payload(64, 0xabcd_ef01);
+            payload[..4].copy_from_slice(&number.to_be_bytes());
+            assert_eq!(number_and_mark(&payload), Some((number, 0xabcd_ef01)));
+            let ip = build::ethernet(Mac::new([2; 6]), Mac::new([4; 6])).ipv4(ends[0], ends[1]);
+            assert_eq!(template.bytes, ip.udp(FIRST_PORT + 3, 7000, &payload));
+        }
+    }
 }
