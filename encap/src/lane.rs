@@ -36,6 +36,16 @@ impl Lanes {
         }
     }
 
+    /// As many as there are workers, rounded up: each can send all the time, and there are no
+    /// more than that takes, because only frames of one lane share a send (decision 0003).
+    #[must_use]
+    pub fn for_workers(workers: usize) -> Self {
+        let count = workers.clamp(1, Self::MAX.into()).next_power_of_two();
+        Self {
+            count: u8::try_from(count).unwrap_or(Self::MAX),
+        }
+    }
+
     /// How many there are.
     #[must_use]
     pub const fn count(self) -> usize {
@@ -63,6 +73,14 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lane_for_each_worker_or_more() {
+        let cases = [(0, 1), (1, 1), (2, 2), (3, 4), (8, 8), (9, 16), (64, 64)];
+        for (workers, lanes) in cases.into_iter().chain([(65, 64), (usize::MAX, 64)]) {
+            assert_eq!(Lanes::for_workers(workers).count(), lanes, "{workers}");
+        }
+    }
 
     #[test]
     fn only_powers_of_two_up_to_sixty_four() {
