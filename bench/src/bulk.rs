@@ -38,17 +38,17 @@ pub(crate) fn checksums() -> Vec<Case> {
     })]
 }
 
-/// One super-frame becomes the headers of its packets.
+/// One super-frame becomes its packets.
 pub(crate) fn splitting() -> Vec<Case> {
     let case = |name: &str, make: fn() -> (Vec<u8>, VnetHeader)| {
         Case::new(name, move || {
             let (bytes, vnet) = make();
-            let mut headers = [0; 64 * 128];
+            let mut packets = vec![0; 64 * 128 + bytes.len()];
             move || {
                 let cut = Cut::of(black_box(&bytes), FRONT, &vnet);
-                let written = cut.and_then(|cut| cut.write_headers(&bytes, &mut headers));
+                let written = cut.and_then(|cut| cut.write(&bytes, &mut packets));
                 assert!(written.is_some(), "a super-frame");
-                black_box(&headers);
+                black_box(&packets);
             }
         })
     };
@@ -187,13 +187,11 @@ fn packets(bytes: &[u8], vnet: &VnetHeader) -> Vec<Vec<u8>> {
     let Some(cut) = Cut::of(bytes, FRONT, vnet) else {
         unreachable!("a super-frame")
     };
-    let mut headers = vec![0; cut.count() * cut.header_len()];
-    let written = cut.write_headers(bytes, &mut headers);
+    let mut packets = vec![0; cut.total_len()];
+    let written = cut.write(bytes, &mut packets);
     assert!(written.is_some(), "there is room");
-    let payloads = (0..cut.count()).filter_map(|n| bytes.get(cut.payload(n)));
-    let headers = headers.chunks_exact(cut.header_len());
-    headers
-        .zip(payloads)
-        .map(|(header, payload)| [header, payload].concat())
+    packets
+        .chunks(cut.segment_len())
+        .map(<[u8]>::to_vec)
         .collect()
 }

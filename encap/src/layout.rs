@@ -53,9 +53,6 @@ pub(crate) mod udp {
     pub(crate) const CHECKSUM: usize = 6;
 }
 
-/// Segmentation type flag: the first segment alone carries CWR.
-pub(crate) const GSO_ECN: u8 = 0x80;
-
 /// A transport that is segmented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {

@@ -1,8 +1,9 @@
 use proptest::prelude::*;
+use weft_wire::vnet::GSO_ECN;
 use weft_wire::{VnetHeader, checksum};
 
 use super::*;
-use crate::layout::{GSO_ECN, put_u16, u16_at};
+use crate::layout::{put_u16, u16_at};
 use crate::split::tests::{Super, VXLAN, split, supers};
 
 /// Room for more than one IP packet: it is not what ends a group.
