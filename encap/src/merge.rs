@@ -51,6 +51,7 @@ pub struct NoBuffer;
 /// extension headers) closes all groups between its addresses.
 #[derive(Debug)]
 pub struct Merger {
+    seed: u64,
     groups: Box<[Option<Group>]>,
     /// The upper half of the flow's hash for each group, 0 where there is none. Two flows
     /// with equal tags in one set close each other's groups, which is never wrong.
@@ -65,10 +66,12 @@ pub struct Merger {
 }
 
 impl Merger {
-    /// A merger with all the memory it will ever use.
+    /// A merger with all the memory it will ever use. Nobody outside knows `seed`: flows that
+    /// share a set close each other's groups, which a pod could use against another's.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(seed: u64) -> Self {
         Self {
+            seed,
             groups: (0..GROUPS).map(|_| None).collect(),
             tags: [[0; WAYS]; SETS],
             open: 0,
@@ -92,7 +95,7 @@ impl Merger {
         if self.join(self.last, &outer, payload, pool) {
             return Ok(());
         }
-        match Seen::of(payload) {
+        match Seen::of(payload, self.seed) {
             Seen::Plain(flow) => self.offer_plain(outer, payload, flow, pool),
             Seen::Between { v4 } => {
                 self.close_between(v4, payload);
@@ -213,12 +216,6 @@ impl Merger {
         let frame = copy(payload, pool)?;
         self.ready.push((outer, frame));
         Ok(())
-    }
-}
-
-impl Default for Merger {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
