@@ -43,7 +43,8 @@ const PI: [u64; 4] = [
     clippy::cast_possible_truncation,
     reason = "folding takes both halves of the product on purpose"
 )]
-const fn mix(a: u64, b: u64) -> u64 {
+#[must_use]
+pub const fn mix(a: u64, b: u64) -> u64 {
     let product = (a as u128) * (b as u128);
     (product as u64) ^ ((product >> 64) as u64)
 }

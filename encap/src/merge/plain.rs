@@ -3,6 +3,8 @@
 //! Owns which packets could ever be merged, their flow's hash, and which header bytes two
 //! segments of one transfer share. Trusts no length; verifies no checksum.
 
+use weft_wire::flow::mix;
+
 use crate::VXLAN_HEADER;
 use crate::layout::{ETHER_TYPE, ETHERNET, Transport, array_at, ipv4, ipv6, tcp, u16_at, udp};
 
@@ -152,17 +154,6 @@ fn hash(payload: &[u8], kind: Kind, seed: u64) -> u64 {
             ^ mix(word(at + 8) ^ seed ^ PI[0], word(at + 24) ^ PI[1]).rotate_left(23)
     };
     mix(folded ^ seed, tail ^ seed.rotate_left(32) ^ PI[2])
-}
-
-/// One 64×64→128-bit multiplication folded to 64 bits.
-#[inline]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "folding takes both halves of the product on purpose"
-)]
-const fn mix(a: u64, b: u64) -> u64 {
-    let product = (a as u128) * (b as u128);
-    (product as u64) ^ ((product >> 64) as u64)
 }
 
 /// Whether the first `len` bytes of both are equal in the bits of `mask`. Compares words of 16
