@@ -76,6 +76,8 @@ impl fmt::Debug for Case {
 pub fn stages() -> Vec<(&'static str, Vec<Case>)> {
     let mut checksums = parts::checksums();
     checksums.extend(bulk::checksums());
+    let mut roads = roads::usual();
+    roads.extend(bulk::roads());
     vec![
         ("parse", parts::parsing()),
         ("checksum", checksums),
@@ -85,7 +87,7 @@ pub fn stages() -> Vec<(&'static str, Vec<Case>)> {
         ("split", bulk::splitting()),
         ("merge", bulk::merging()),
         ("policy", policy::deciding()),
-        ("road", roads::usual()),
+        ("road", roads),
         ("aside", roads::unusual()),
         ("guarded", guarded::cases()),
     ]

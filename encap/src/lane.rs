@@ -36,6 +36,21 @@ impl Lanes {
         }
     }
 
+    /// For so many workers: one needs one, several get two each, rounded up, because the kernel
+    /// of a peer deals lanes out to its workers by chance. Not more, because only frames of one
+    /// lane share a send (decision 0003).
+    #[must_use]
+    pub fn for_workers(workers: usize) -> Self {
+        let most = usize::from(Self::MAX);
+        let count = match workers {
+            0 | 1 => 1,
+            several => (several.min(most) * 2).next_power_of_two().min(most),
+        };
+        Self {
+            count: u8::try_from(count).unwrap_or(Self::MAX),
+        }
+    }
+
     /// How many there are.
     #[must_use]
     pub const fn count(self) -> usize {
@@ -63,6 +78,14 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_worker_has_one_lane_and_several_two_each() {
+        let cases = [(0, 1), (1, 1), (2, 4), (3, 8), (8, 16), (9, 32), (64, 64)];
+        for (workers, lanes) in cases.into_iter().chain([(65, 64), (usize::MAX, 64)]) {
+            assert_eq!(Lanes::for_workers(workers).count(), lanes, "{workers}");
+        }
+    }
 
     #[test]
     fn only_powers_of_two_up_to_sixty_four() {

@@ -1,12 +1,8 @@
 //! Where do the header fields lie that splitting and merging look at?
 //!
-//! Offsets within each header, and access to them. Callers have checked that the header lies
-//! inside the bytes.
-#![expect(
-    clippy::indexing_slicing,
-    reason = "every caller compared the header's end with the length of the bytes"
-)]
+//! Offsets within each header, and the sum over parts of one.
 
+pub(crate) use weft_wire::bytes::{array_at, put_u16, u16_at, u32_at};
 use weft_wire::checksum::Sum;
 
 /// Bytes of an Ethernet header; its last two are the EtherType.
@@ -53,9 +49,6 @@ pub(crate) mod udp {
     pub(crate) const CHECKSUM: usize = 6;
 }
 
-/// Segmentation type flag: the first segment alone carries CWR.
-pub(crate) const GSO_ECN: u8 = 0x80;
-
 /// A transport that is segmented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
@@ -71,28 +64,6 @@ impl Transport {
             Self::Udp => udp::CHECKSUM,
         }
     }
-}
-
-#[inline]
-pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes(array_at(bytes, at))
-}
-
-#[inline]
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes(array_at(bytes, at))
-}
-
-#[inline]
-pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let mut array = [0; N];
-    array.copy_from_slice(&bytes[at..at + N]);
-    array
-}
-
-#[inline]
-pub(crate) fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
-    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
 /// The one's complement sum of bytes at an even place, folded, in host byte order.

@@ -51,25 +51,31 @@ pub struct NoBuffer;
 /// extension headers) closes all groups between its addresses.
 #[derive(Debug)]
 pub struct Merger {
+    seed: u64,
     groups: Box<[Option<Group>]>,
     /// The upper half of the flow's hash for each group, 0 where there is none. Two flows
     /// with equal tags in one set close each other's groups, which is never wrong.
     tags: [[u32; WAYS]; SETS],
     /// Which groups are open.
     open: u128,
+    /// Where the group is that was opened or joined last: the next packet's, most of the time.
+    last: usize,
     /// Where the next group of a full set goes, in turn: the oldest one's place.
     next: [u8; SETS],
     ready: Vec<(Outer, Frame)>,
 }
 
 impl Merger {
-    /// A merger with all the memory it will ever use.
+    /// A merger with all the memory it will ever use. Nobody outside knows `seed`: flows that
+    /// share a set close each other's groups, which a pod could use against another's.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(seed: u64) -> Self {
         Self {
+            seed,
             groups: (0..GROUPS).map(|_| None).collect(),
             tags: [[0; WAYS]; SETS],
             open: 0,
+            last: 0,
             next: [0; SETS],
             // Every packet adds at most one frame, ready or in an open group.
             ready: Vec::with_capacity(READY + GROUPS),
@@ -85,7 +91,11 @@ impl Merger {
         if self.ready.len() >= READY {
             return Err(NoBuffer);
         }
-        match Seen::of(payload) {
+        // Headers that equal those of a group are of its flow: no need to look at what they are.
+        if self.join(self.last, &outer, payload, pool) {
+            return Ok(());
+        }
+        match Seen::of(payload, self.seed) {
             Seen::Plain(flow) => self.offer_plain(outer, payload, flow, pool),
             Seen::Between { v4 } => {
                 self.close_between(v4, payload);
@@ -135,16 +145,10 @@ impl Merger {
         let way = self.tags[set].iter().position(|other| *other == tag);
         if let Some(way) = way {
             let at = set * WAYS + way;
-            let joined = match &mut self.groups[at] {
-                Some(group) => group.join(&outer, payload, pool),
-                None => Joined::Not,
-            };
-            if joined != Joined::More {
-                self.close(at);
-            }
-            if joined != Joined::Not {
+            if at != self.last && self.join(at, &outer, payload, pool) {
                 return Ok(());
             }
+            self.close(at);
         }
         let frame = copy(payload, pool)?;
         match Group::begin(outer, flow.kind, frame) {
@@ -152,6 +156,21 @@ impl Merger {
             Err(frame) => self.ready.push((outer, frame)),
         }
         Ok(())
+    }
+
+    /// Adds a packet to the group at this place, if there is one that it continues.
+    #[inline]
+    fn join(&mut self, at: usize, outer: &Outer, payload: &[u8], pool: &mut Pool) -> bool {
+        let joined = match &mut self.groups[at] {
+            Some(group) => group.join(outer, payload, pool),
+            None => Joined::Not,
+        };
+        match joined {
+            Joined::Not => return false,
+            Joined::More => self.last = at,
+            Joined::Last => self.close(at),
+        }
+        true
     }
 
     /// Gives the group a place in its set, of the oldest one there if need be.
@@ -166,7 +185,8 @@ impl Merger {
         self.next[set] = (way as u8).wrapping_add(1);
         self.tags[set][way] = tag;
         self.open |= 1 << (set * WAYS + way);
-        self.groups[set * WAYS + way] = Some(group);
+        self.last = set * WAYS + way;
+        self.groups[self.last] = Some(group);
     }
 
     #[inline]
@@ -196,12 +216,6 @@ impl Merger {
         let frame = copy(payload, pool)?;
         self.ready.push((outer, frame));
         Ok(())
-    }
-}
-
-impl Default for Merger {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -1,9 +1,10 @@
-//! What are the packets that one super-frame stands for? Headers for each, payload by range.
+//! What are the packets that one super-frame stands for?
 //!
 //! Owns segmentation in software for a frame whose virtio-net header is normalised: TCP over
-//! IPv4 and IPv6, UDP datagrams over both. Gives every segment's headers, complete checksum
-//! included, and where its payload lies; the payload is never copied. Never decides whether a
-//! super-frame is allowed, and never trusts its lengths: [`Cut::of`] checks them all.
+//! IPv4 and IPv6, UDP datagrams over both. Writes the packets one behind the other, checksums
+//! complete: the payload must be read for those, and a copy made in the same pass costs less than
+//! the kernel takes for many small parts. Never decides whether a super-frame is allowed, and
+//! never trusts its lengths: [`Cut::of`] checks them all.
 #![expect(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
@@ -12,10 +13,11 @@
 
 use core::ops::Range;
 
-use weft_wire::{VnetHeader, checksum::fold, vnet};
+use weft_wire::checksum::{Sum, fold};
+use weft_wire::{VnetHeader, vnet};
 
 use crate::layout::{
-    ETHER_TYPE, ETHERNET, GSO_ECN, Transport, ipv4, ipv6, put_u16, sum, tcp, u16_at, u32_at, udp,
+    ETHER_TYPE, ETHERNET, Transport, ipv4, ipv6, put_u16, sum, tcp, u16_at, u32_at, udp,
 };
 
 /// The plan of one super-frame: where its headers end and how its payload is cut.
@@ -88,28 +90,41 @@ impl Cut {
         self.header_len + self.size
     }
 
-    /// Where segment `n`'s payload lies in the bytes the cut was made of; empty beyond the
-    /// last segment.
+    /// Bytes of all packets together.
     #[inline]
     #[must_use]
-    pub fn payload(&self, n: usize) -> Range<usize> {
-        let start = self.header_len.saturating_add(n.saturating_mul(self.size));
-        let start = start.min(self.end);
-        start..start.saturating_add(self.size).min(self.end)
+    pub const fn total_len(&self) -> usize {
+        self.count * self.header_len + (self.end - self.header_len)
     }
 
-    /// Writes the headers of all segments to `out`, one behind the other, each of
-    /// [`Cut::header_len`] bytes, with complete checksums. `bytes` are those the cut was made
-    /// of.
+    /// Where packet `n` lies among those that [`Cut::write`] wrote; empty beyond the last.
+    #[inline]
+    #[must_use]
+    pub fn packet(&self, n: usize) -> Range<usize> {
+        let total = self.total_len();
+        let start = n.saturating_mul(self.segment_len()).min(total);
+        start..start.saturating_add(self.segment_len()).min(total)
+    }
+
+    /// Writes all packets to `out`, one behind the other, with complete checksums. `bytes` are
+    /// those the cut was made of.
     ///
     /// `None`, and nothing written, when `out` is too short or `bytes` are others.
     #[must_use]
-    pub fn write_headers(&self, bytes: &[u8], out: &mut [u8]) -> Option<()> {
+    pub fn write(&self, bytes: &[u8], out: &mut [u8]) -> Option<()> {
         let bytes = bytes.get(..self.end)?;
-        let out = out.get_mut(..self.count.checked_mul(self.header_len)?)?;
-        let template = Template::new(self, &bytes[..self.header_len]);
-        for (n, header) in out.chunks_exact_mut(self.header_len).enumerate() {
-            template.write(n, &bytes[self.payload(n)], header);
+        let out = out.get_mut(..self.total_len())?;
+        let (header, payload) = bytes.split_at(self.header_len);
+        let template = Template::new(self, header);
+        // Without payload there is one packet all the same.
+        let mut payload = payload.chunks(self.size);
+        for (n, packet) in out.chunks_mut(self.segment_len()).enumerate() {
+            let (header, place) = packet.split_at_mut(self.header_len);
+            let mut sum = Sum::new();
+            if !sum.add_copied(payload.next().unwrap_or_default(), place) {
+                return None;
+            }
+            template.write(n, place.len(), sum.folded().into(), header);
         }
         Some(())
     }
@@ -123,7 +138,7 @@ fn kind(bytes: &[u8], front: usize, vnet: &VnetHeader) -> Option<(Transport, boo
         [0x86, 0xdd] => false,
         _ => return None,
     };
-    let transport = match vnet.gso_type & !GSO_ECN {
+    let transport = match vnet.gso_type & !vnet::GSO_ECN {
         vnet::GSO_TCPV4 if v4 => Transport::Tcp,
         vnet::GSO_TCPV6 if !v4 => Transport::Tcp,
         vnet::GSO_UDP_L4 => Transport::Udp,
@@ -204,12 +219,12 @@ impl<'a> Template<'a> {
         template
     }
 
-    /// Writes the headers of segment `n` with this payload.
-    fn write(&self, n: usize, payload: &[u8], out: &mut [u8]) {
+    /// Writes the headers of packet `n`, whose payload has so many bytes and this sum.
+    fn write(&self, n: usize, payload_len: usize, payload_sum: u32, out: &mut [u8]) {
         out.copy_from_slice(self.header);
         let (front, l4_header) = out.split_at_mut(self.cut.l4);
         let ip = &mut front[self.cut.l3..];
-        let segment = l4_header.len() + payload.len();
+        let segment = l4_header.len() + payload_len;
         let total = ip.len() + segment;
         if self.cut.v4 {
             // As Linux numbers segments, with DF or without (`inet_gso_segment`).
@@ -221,7 +236,7 @@ impl<'a> Template<'a> {
         } else {
             put_u16(ip, ipv6::PAYLOAD_LEN, (total - ipv6::HEADER) as u16);
         }
-        let sum = self.transport + segment as u32 + sum(payload);
+        let sum = self.transport + segment as u32 + payload_sum;
         let differing = match self.cut.transport {
             Transport::Udp => {
                 put_u16(l4_header, udp::LEN, segment as u16);

@@ -47,13 +47,12 @@ pub struct World {
 fn cut(frame: &Frame, front: usize, pool: &mut Pool) -> Vec<Frame> {
     let bytes = frame.as_slice();
     let cut = Cut::of(bytes, front, &frame.vnet).expect("a normalised header");
-    let mut headers = vec![0; cut.count() * cut.header_len()];
-    cut.write_headers(bytes, &mut headers).expect("room");
-    let packets = headers.chunks(cut.header_len()).enumerate();
-    packets
-        .map(|(n, header)| {
+    let mut packets = vec![0; cut.total_len()];
+    cut.write(bytes, &mut packets).expect("room");
+    (0..cut.count())
+        .map(|n| {
             let mut packet = pool.take().expect("no packet is shorter than a byte");
-            assert!(packet.append(header) && packet.append(&bytes[cut.payload(n)]));
+            assert!(packet.copy_from(&packets[cut.packet(n)]));
             packet
         })
         .collect()

@@ -56,7 +56,7 @@ fn merge(packets: &[Vec<u8>]) -> Vec<(Vec<u8>, VnetHeader)> {
         source: [192, 0, 2, 1].into(),
         ecn: Ecn::NotEct,
     };
-    let mut merger = Merger::new();
+    let mut merger = Merger::new(7);
     // Small frames hold few packets, large ones a group of the longest.
     let mut pool = Pool::new(PACKETS, 200).with_large(PACKETS / 2, 8192);
     for packet in packets {

@@ -1,7 +1,7 @@
 //! How is a big-endian field read from or written to a checked buffer?
 //!
-//! The one place that indexes by a field's offset. Callers are views whose `new_checked`
-//! has seen that the field lies inside the buffer.
+//! The one place that indexes by a field's offset. Callers have compared the field's end with the
+//! buffer's length, as a view's `new_checked` does.
 #![expect(
     clippy::indexing_slicing,
     reason = "check once: every caller holds a buffer whose length new_checked compared with the field's end"
@@ -9,18 +9,27 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+/// The 16 bits at `at`.
+///
+/// # Panics
+/// If the buffer ends before the field does, as all functions here.
 #[inline]
-pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+#[must_use]
+pub fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes(array_at(bytes, at))
 }
 
+/// The 32 bits at `at`.
 #[inline]
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+#[must_use]
+pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(array_at(bytes, at))
 }
 
+/// The `N` bytes at `at`.
 #[inline]
-pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+#[must_use]
+pub fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(&bytes[at..at + N]);
     array
@@ -41,8 +50,9 @@ pub(crate) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
     bytes[at..at + value.len()].copy_from_slice(value);
 }
 
+/// Writes 16 bits at `at`.
 #[inline]
-pub(crate) fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
+pub fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
     put(bytes, at, &value.to_be_bytes());
 }
 

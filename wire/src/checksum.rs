@@ -12,7 +12,7 @@ use crate::{
     bytes::{put, put_u16},
     icmp, sctp, tcp, udp,
 };
-use words::sum_words;
+use words::{copy_words, sum_words};
 
 /// A running one's complement sum over bytes in any number of pieces.
 ///
@@ -37,14 +37,30 @@ impl Sum {
     /// Adds bytes as if appended to all bytes added before.
     #[inline]
     pub fn add_bytes(&mut self, bytes: &[u8]) {
-        let piece = sum_words(bytes);
+        self.add_piece(sum_words(bytes), bytes.len());
+    }
+
+    /// [`Sum::add_bytes`] that also copies the bytes to `to`, in one pass over them. False, and
+    /// nothing done, when `to` is not as long.
+    #[inline]
+    #[must_use]
+    pub fn add_copied(&mut self, bytes: &[u8], to: &mut [u8]) -> bool {
+        let fits = bytes.len() == to.len();
+        if fits {
+            self.add_piece(copy_words(bytes, to), bytes.len());
+        }
+        fits
+    }
+
+    #[inline]
+    fn add_piece(&mut self, piece: u64, len: usize) {
         if self.odd {
             // RFC 1071 §2 B: a piece at an odd position counts with its bytes swapped.
             self.words += u64::from(fold_words(piece).swap_bytes());
         } else {
             self.words += u64::from(fold_words(piece));
         }
-        self.odd ^= bytes.len() % 2 == 1;
+        self.odd ^= len % 2 == 1;
     }
 
     /// Adds a 16-bit field given in host byte order.

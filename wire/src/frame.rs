@@ -9,7 +9,7 @@
 
 use core::fmt;
 
-use crate::VnetHeader;
+use crate::{VnetHeader, checksum::Sum};
 
 /// Bytes in front of a fresh frame: room for the tunnel headers of the largest underlay
 /// (Ethernet 14, IPv6 40, UDP 8, VXLAN 8) and a virtio-net header, rounded to cache lines.
@@ -158,6 +158,20 @@ impl Frame {
         true
     }
 
+    /// [`Frame::append`] that adds the bytes to `sum` in the same pass. False, and neither
+    /// changes, when the room is smaller.
+    #[inline]
+    #[must_use]
+    pub fn append_summed(&mut self, bytes: &[u8], sum: &mut Sum) -> bool {
+        let end = self.start + self.len;
+        let room = self.buffer[end..].get_mut(..bytes.len());
+        let done = room.is_some_and(|room| sum.add_copied(bytes, room));
+        if done {
+            self.len += bytes.len();
+        }
+        done
+    }
+
     /// Adds a copy of `bytes` at the end. False, and no change, when the room is smaller.
     #[inline]
     #[must_use]
@@ -211,6 +225,17 @@ mod tests {
         assert_eq!((frame.as_slice()[0], frame.len()), (6, 4));
         frame.trim_front(100);
         assert!(frame.is_empty());
+    }
+
+    #[test]
+    fn what_is_appended_can_be_summed_on_the_way() {
+        let mut frame = Frame::with_capacity(8);
+        let mut sum = Sum::new();
+        assert!(frame.append_summed(&[0x12, 0x34, 0x56], &mut sum));
+        assert!(frame.append_summed(&[0x78], &mut sum));
+        assert!(!frame.append_summed(&[1; 5], &mut sum));
+        assert_eq!(frame.as_slice(), [0x12, 0x34, 0x56, 0x78]);
+        assert_eq!(sum.folded(), 0x1234 + 0x5678);
     }
 
     #[test]

@@ -24,7 +24,7 @@
 
 pub mod arp;
 pub mod build;
-mod bytes;
+pub mod bytes;
 pub mod checksum;
 mod embedded;
 pub mod error;

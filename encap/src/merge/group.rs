@@ -9,12 +9,13 @@
               packet is indexed after its header was compared with the group's"
 )]
 
-use weft_wire::{Frame, IpProtocol, Pool, VnetHeader, checksum::fold, vnet};
+use weft_wire::checksum::{Sum, fold};
+use weft_wire::{Frame, IpProtocol, Pool, VnetHeader, vnet};
 
 use super::Outer;
 use super::plain::{Kind, L3, addresses, same};
 use crate::VXLAN_HEADER;
-use crate::layout::{GSO_ECN, Transport, ipv4, ipv6, put_u16, sum, tcp, u16_at, u32_at, udp};
+use crate::layout::{Transport, ipv4, ipv6, put_u16, sum, tcp, u16_at, u32_at, udp};
 
 /// Most packets in one group: what every kernel that takes UDP segments accepts.
 pub(super) const MOST: usize = 64;
@@ -102,11 +103,8 @@ impl Group {
             || self.outer != *outer
             || !same(bytes, payload, self.kind.mask(), self.header_len)
             || !self.continues(payload)
-            || !self.verify(payload)
+            || !self.append(payload, pool)
         {
-            return Joined::Not;
-        }
-        if !self.append(&payload[self.header_len..], pool) {
             return Joined::Not;
         }
         self.count += 1;
@@ -148,41 +146,57 @@ impl Group {
             || u16_at(payload, L3 + ipv4::ID) == first.wrapping_add(self.count as u16)
     }
 
-    /// Whether the packet's checksums are right, and those of the group's first.
+    /// Adds the packet's payload if its checksums are right, and those of the group's first. The
+    /// payload is read once: it is summed on its way into the frame, and taken back if it is wrong.
     #[inline]
-    fn verify(&mut self, payload: &[u8]) -> bool {
-        let sums = match self.sums {
-            Some(sums) => sums,
-            None => {
-                let bytes = self.frame.as_slice();
-                let sums = Sums::of(bytes, self.kind);
-                if !sums.verify(bytes, self.kind) {
-                    return false;
-                }
-                self.sums = Some(sums);
-                sums
-            }
+    fn append(&mut self, packet: &[u8], pool: &mut Pool) -> bool {
+        let Some(sums) = self.sums() else {
+            return false;
         };
-        sums.verify(payload, self.kind)
+        if self.kind.v4 && !sums.verify_ip(packet) {
+            return false;
+        }
+        let (header, payload) = packet.split_at(self.header_len);
+        let (before, mut sum) = (self.frame.len(), Sum::new());
+        let added = self.frame.append_summed(payload, &mut sum)
+            || (self.grow(pool) && self.frame.append_summed(payload, &mut sum));
+        let header = &header[self.kind.l4()..];
+        let right = added && sums.verify_segment(header, payload.len(), sum.folded());
+        if !right {
+            self.frame.truncate(before);
+        }
+        right
     }
 
-    /// Adds payload, in a large frame once it does not fit.
+    /// The sums of what all packets share, if the first packet's own checksums are right.
     #[inline]
-    fn append(&mut self, payload: &[u8], pool: &mut Pool) -> bool {
-        self.frame.append(payload) || self.move_and_append(payload, pool)
+    fn sums(&mut self) -> Option<Sums> {
+        if self.sums.is_none() {
+            let bytes = self.frame.as_slice();
+            let sums = Sums::of(bytes, self.kind);
+            let (segment, ip) = (
+                &bytes[self.kind.l4()..],
+                !self.kind.v4 || sums.verify_ip(bytes),
+            );
+            self.sums = (ip && sums.verify_segment(segment, 0, 0)).then_some(sums);
+        }
+        self.sums
     }
 
+    /// Moves the packets to a large frame; `false` if there is none to be had or they are there
+    /// already.
     #[cold]
-    fn move_and_append(&mut self, payload: &[u8], pool: &mut Pool) -> bool {
+    fn grow(&mut self, pool: &mut Pool) -> bool {
         let Some(mut large) = pool.take_large() else {
             return false;
         };
-        let fits = large.copy_from(self.frame.as_slice()) && large.append(payload);
-        if fits {
+        let grows =
+            large.capacity() > self.frame.capacity() && large.copy_from(self.frame.as_slice());
+        if grows {
             core::mem::swap(&mut self.frame, &mut large);
         }
         pool.put(large);
-        fits
+        grows
     }
 
     /// The frame, complete: one packet as it came, or a super-frame.
@@ -221,7 +235,7 @@ impl Group {
                 } else {
                     vnet::GSO_TCPV6
                 };
-                family | if ecn { GSO_ECN } else { 0 }
+                family | if ecn { vnet::GSO_ECN } else { 0 }
             }
         };
         let offset = self.kind.transport.checksum();
@@ -257,20 +271,22 @@ impl Sums {
         }
     }
 
-    /// Whether both checksums of a packet with these headers are right.
+    /// Whether the IPv4 header's checksum is right, in a packet with these headers.
     #[inline]
-    fn verify(self, bytes: &[u8], kind: Kind) -> bool {
+    fn verify_ip(self, bytes: &[u8]) -> bool {
         let ip = &bytes[L3..];
-        if kind.v4 {
-            let own = u32::from(u16_at(ip, ipv4::TOTAL_LEN))
-                + u32::from(u16_at(ip, ipv4::ID))
-                + u32::from(u16_at(ip, ipv4::CHECKSUM));
-            if fold(self.ip + own) != 0xffff {
-                return false;
-            }
-        }
-        let segment = &bytes[kind.l4()..];
-        fold(self.pseudo + segment.len() as u32 + sum(segment)) == 0xffff
+        let own = u32::from(u16_at(ip, ipv4::TOTAL_LEN))
+            + u32::from(u16_at(ip, ipv4::ID))
+            + u32::from(u16_at(ip, ipv4::CHECKSUM));
+        fold(self.ip + own) == 0xffff
+    }
+
+    /// Whether the transport checksum is right: `segment` and `rest` more bytes whose sum is
+    /// known. The first of them is at an even place.
+    #[inline]
+    fn verify_segment(self, segment: &[u8], rest: usize, sum_of_rest: u16) -> bool {
+        let len = (segment.len() + rest) as u32;
+        fold(self.pseudo + len + sum(segment) + u32::from(sum_of_rest)) == 0xffff
     }
 }
 

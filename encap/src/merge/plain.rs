@@ -3,6 +3,8 @@
 //! Owns which packets could ever be merged, their flow's hash, and which header bytes two
 //! segments of one transfer share. Trusts no length; verifies no checksum.
 
+use weft_wire::flow::mix;
+
 use crate::VXLAN_HEADER;
 use crate::layout::{ETHER_TYPE, ETHERNET, Transport, array_at, ipv4, ipv6, tcp, u16_at, udp};
 
@@ -89,7 +91,7 @@ pub(super) enum Seen {
 
 impl Seen {
     #[inline]
-    pub(super) fn of(payload: &[u8]) -> Self {
+    pub(super) fn of(payload: &[u8], seed: u64) -> Self {
         let Some(ip) = payload.get(L3..) else {
             return Self::Other;
         };
@@ -117,7 +119,7 @@ impl Seen {
         }
         Self::Plain(Flow {
             kind,
-            hash: hash(payload, kind),
+            hash: hash(payload, kind, seed),
         })
     }
 }
@@ -132,10 +134,10 @@ pub(super) const fn addresses(v4: bool) -> core::ops::Range<usize> {
     }
 }
 
-/// Hashes addresses, ports and protocol. Collisions cost merging, never order, and whoever
-/// wants to spoil merging can fill the table with flows as well: so no secret.
+/// Hashes addresses, ports and protocol. Collisions cost merging, never order. The seed is in
+/// every product, so that nobody who does not know it can look for them.
 #[inline]
-fn hash(payload: &[u8], kind: Kind) -> u64 {
+fn hash(payload: &[u8], kind: Kind, seed: u64) -> u64 {
     const PI: [u64; 3] = [
         0x243f_6a88_85a3_08d3,
         0x1319_8a2e_0370_7344,
@@ -148,21 +150,10 @@ fn hash(payload: &[u8], kind: Kind) -> u64 {
     let folded = if kind.v4 {
         word(at)
     } else {
-        mix(word(at) ^ PI[1], word(at + 16) ^ PI[2])
-            ^ mix(word(at + 8) ^ PI[0], word(at + 24) ^ PI[1]).rotate_left(23)
+        mix(word(at) ^ seed, word(at + 16) ^ PI[2])
+            ^ mix(word(at + 8) ^ seed ^ PI[0], word(at + 24) ^ PI[1]).rotate_left(23)
     };
-    mix(folded ^ PI[0], tail ^ PI[2])
-}
-
-/// One 64×64→128-bit multiplication folded to 64 bits.
-#[inline]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "folding takes both halves of the product on purpose"
-)]
-const fn mix(a: u64, b: u64) -> u64 {
-    let product = (a as u128) * (b as u128);
-    (product as u64) ^ ((product >> 64) as u64)
+    mix(folded ^ seed, tail ^ seed.rotate_left(32) ^ PI[2])
 }
 
 /// Whether the first `len` bytes of both are equal in the bits of `mask`. Compares words of 16

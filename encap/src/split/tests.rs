@@ -62,7 +62,7 @@ impl Super {
             csum_offset: if self.tcp { 16 } else { 6 },
         };
         if self.tcp && self.flags & 0x80 != 0 {
-            vnet.gso_type |= GSO_ECN;
+            vnet.gso_type |= vnet::GSO_ECN;
         }
         let at = headers.l4 + usize::from(vnet.csum_offset);
         frame[at..at + 2].copy_from_slice(&pseudo(&headers).to_be_bytes());
@@ -152,12 +152,12 @@ fn pseudo(headers: &Headers) -> u16 {
 /// All packets of a cut, each in one piece.
 pub(crate) fn split(bytes: &[u8], front: usize, vnet: &VnetHeader) -> Vec<Vec<u8>> {
     let cut = Cut::of(bytes, front, vnet).expect("a super-frame");
-    let mut headers = vec![0xee; cut.count() * cut.header_len()];
-    cut.write_headers(bytes, &mut headers).expect("room");
-    let headers = headers.chunks_exact(cut.header_len());
-    headers
-        .enumerate()
-        .map(|(n, header)| [header, &bytes[cut.payload(n)]].concat())
+    let mut packets = vec![0xee; cut.total_len() + 1];
+    cut.write(bytes, &mut packets).expect("room");
+    assert_eq!(packets.pop(), Some(0xee), "nothing behind the last");
+    assert!(cut.packet(cut.count()).is_empty());
+    (0..cut.count())
+        .map(|n| packets[cut.packet(n)].to_vec())
         .collect()
 }
 
@@ -211,13 +211,8 @@ fn three_segments_of_tcp_differ_where_they_must() {
         (3, 62, 72)
     );
     assert_eq!(
-        [
-            cut.payload(0),
-            cut.payload(1),
-            cut.payload(2),
-            cut.payload(3)
-        ],
-        [62..72, 72..82, 82..87, 87..87]
+        [0, 1, 2, 3].map(|n| cut.packet(n)),
+        [0..72, 72..144, 144..211, 211..211]
     );
     let packets = split(&bytes, 8, &vnet);
     let lens: Vec<_> = packets.iter().map(|p| u16_at(p, 22 + 2)).collect();
@@ -308,14 +303,14 @@ fn what_does_not_describe_the_frame_is_no_plan() {
 }
 
 #[test]
-fn headers_are_written_whole_or_not_at_all() {
+fn packets_are_written_whole_or_not_at_all() {
     let (bytes, vnet) = Super::default().build();
     let cut = Cut::of(&bytes, 8, &vnet).unwrap();
-    let mut out = [0xee; 3 * 62];
-    assert_eq!(cut.write_headers(&bytes, &mut out[..3 * 62 - 1]), None);
-    assert_eq!(cut.write_headers(&bytes[..bytes.len() - 1], &mut out), None);
-    assert_eq!(out, [0xee; 3 * 62]);
-    assert_eq!(cut.write_headers(&bytes, &mut out), Some(()));
+    let mut out = [0xee; 211];
+    assert_eq!(cut.write(&bytes, &mut out[..210]), None);
+    assert_eq!(cut.write(&bytes[..bytes.len() - 1], &mut out), None);
+    assert_eq!(out, [0xee; 211]);
+    assert_eq!(cut.write(&bytes, &mut out), Some(()));
 }
 
 proptest! {
@@ -351,10 +346,11 @@ proptest! {
         }
         let front = if fields.0 & 8 != 0 { front } else { 8 };
         if let Some(cut) = Cut::of(&bytes, front, &vnet) {
-            let mut out = vec![0; cut.count() * cut.header_len()];
-            prop_assert!(cut.write_headers(&bytes, &mut out).is_some());
-            let payload: usize = (0..cut.count()).map(|n| cut.payload(n).len()).sum();
-            prop_assert!(cut.header_len() + payload <= bytes.len());
+            let mut out = vec![0; cut.total_len()];
+            prop_assert!(cut.write(&bytes, &mut out).is_some());
+            let headers = cut.count() * cut.header_len();
+            prop_assert!(cut.total_len() - headers + cut.header_len() <= bytes.len());
+            prop_assert_eq!(cut.packet(cut.count() - 1).end, cut.total_len());
         }
     }
 }

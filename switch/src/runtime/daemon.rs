@@ -28,7 +28,7 @@ use super::queue::PortQueues;
 use super::reaper::Reaper;
 use super::server::Server;
 use super::source::{ManifestSource, SourceHandle};
-use super::underlay::{self, LANES, UnderlayFacts, UnderlaySockets};
+use super::underlay::{self, UnderlayFacts, UnderlaySockets};
 use super::worker::{Offloads, Worker, WorkerParts};
 use super::{Backend, StartError, metrics};
 use crate::cluster::{ClusterState, LocalNode, NodeFacts};
@@ -281,7 +281,7 @@ impl Crew {
     ) -> Result<(Vec<WorkerHandle>, Vec<JoinHandle<()>>), StartError> {
         let seed = random();
         let count = u8::try_from(config.node.workers).unwrap_or(u8::MAX);
-        let lanes = Lanes::new(LANES).ok_or_else(|| StartError::config("no lanes", ""))?;
+        let lanes = Lanes::for_workers(config.node.workers);
         let frame_capacity = usize::from(underlay.pod_mtu.get()) + FRAME_MARGIN;
         let (mut handles, mut threads) = (Vec::new(), Vec::new());
         for (worker, receive) in (0..count).zip(sockets.receive) {

@@ -147,6 +147,12 @@ pub(super) fn write(queue: &TapQueue, frame: &mut Frame) -> io::Result<()> {
     written
 }
 
+/// How many packets a frame stands for.
+pub(super) fn packets(frame: &Frame) -> usize {
+    let gso = frame.vnet.gso();
+    gso.map_or(1, |gso| gso.segments(frame.len()))
+}
+
 /// What became of the segments of a super-frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pieces {
@@ -156,21 +162,19 @@ pub(super) struct Pieces {
     pub(super) failed: usize,
 }
 
-/// Writes a super-frame segment by segment, every one finished. `scratch` is room for their
-/// headers.
+/// Writes a super-frame segment by segment, every one finished. `scratch` is room for them.
 pub(super) fn write_pieces(queue: &TapQueue, frame: &Frame, scratch: &mut [u8]) -> Pieces {
     let (bytes, mut pieces) = (frame.as_slice(), Pieces::default());
     let cut = Cut::of(bytes, 0, &frame.vnet);
-    let Some(cut) = cut.filter(|cut| cut.write_headers(bytes, scratch).is_some()) else {
-        pieces.failed += 1;
+    let Some(cut) = cut.filter(|cut| cut.write(bytes, scratch).is_some()) else {
+        pieces.failed += packets(frame);
         return pieces;
     };
     let vnet = [0; VNET_HEADER];
     let vnet = vnet.get(..queue.vnet_header_len()).unwrap_or_default();
-    let headers = scratch.chunks_exact(cut.header_len()).take(cut.count());
-    for (n, header) in headers.enumerate() {
-        let payload = bytes.get(cut.payload(n)).unwrap_or_default();
-        let parts = [vnet, header, payload].map(IoSlice::new);
+    for n in 0..cut.count() {
+        let packet = scratch.get(cut.packet(n)).unwrap_or_default();
+        let parts = [vnet, packet].map(IoSlice::new);
         match queue.writev(&parts) {
             Ok(_) => pieces.written += 1,
             Err(_) => pieces.failed += 1,

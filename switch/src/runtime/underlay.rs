@@ -7,16 +7,13 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use weft_encap::{Mtu, Underlay, pod_mtu};
+use weft_encap::{Lanes, Mtu, Underlay, pod_mtu};
 use weft_sys::netlink::{Netlink, addr, link, route};
 use weft_sys::udp::{self, Buffers};
 
 use super::StartError;
 use super::worker::{Offload, Offloads};
 use crate::config::Config;
-
-/// Sending sockets, thus outer source ports, of the node (decision 0003).
-pub(super) const LANES: u8 = 8;
 
 /// Where the underlay is on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,9 +157,14 @@ pub(super) fn open(vtep: IpAddr, port: u16, workers: usize) -> Result<UnderlaySo
         ));
     }
     let buffers = Buffers::default();
-    let receive = (0..workers).map(|_| udp::bind_rx(local, true, buffers));
+    // One socket alone is found without the choice among several that the kernel would make for
+    // every packet.
+    let shared = workers > 1;
+    let receive = (0..workers).map(|_| udp::bind_rx(local, shared, buffers));
     let receive: Vec<_> = receive.collect::<Result<_, _>>()?;
-    let lanes = (0..LANES).map(|_| udp::bind_tx(vtep, buffers));
+    let lanes = Lanes::for_workers(workers)
+        .iter()
+        .map(|_| udp::bind_tx(vtep, buffers));
     let offloads = Arc::<Offloads>::default();
     if let Err(error) = receive.iter().try_for_each(udp::set_gro) {
         tracing::warn!(%error, "every datagram is received by itself");

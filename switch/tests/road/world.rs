@@ -478,10 +478,9 @@ fn delivered(frame: &Frame, front: usize) -> Vec<Vec<u8>> {
         return vec![whole];
     }
     let cut = Cut::of(bytes, front, &frame.vnet).expect("a super-frame that can be cut");
-    let mut headers = vec![0; cut.count() * cut.header_len()];
-    cut.write_headers(bytes, &mut headers).expect("room");
-    let packets = headers.chunks(cut.header_len()).enumerate();
-    packets
-        .map(|(n, header)| [header, &bytes[cut.payload(n)]].concat())
+    let mut packets = vec![0; cut.total_len()];
+    cut.write(bytes, &mut packets).expect("room");
+    (0..cut.count())
+        .map(|n| packets[cut.packet(n)].to_vec())
         .collect()
 }

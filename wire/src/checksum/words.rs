@@ -43,6 +43,43 @@ fn sum_long(bytes: &[u8], level: Level) -> u64 {
     ))
 }
 
+/// Copies `from` to the beginning of `to` and gives [`sum_words`] of it, in one pass. Nothing is
+/// copied beyond the shorter of the two.
+#[inline]
+pub(super) fn copy_words(from: &[u8], to: &mut [u8]) -> u64 {
+    if from.len() > SHORT || from.len() != to.len() {
+        return copy_long(from, to, Level::new());
+    }
+    to.copy_from_slice(from);
+    sum_short(from)
+}
+
+#[inline(never)]
+fn copy_long(from: &[u8], to: &mut [u8], level: Level) -> u64 {
+    let len = from.len().min(to.len());
+    let (from, to) = (from.split_at(len).0, to.split_at_mut(len).0);
+    dispatch!(level, simd => simd.vectorize(
+        #[inline(always)]
+        || copy_wide(from, to)
+    ))
+}
+
+/// [`sum_wide`] that also copies.
+#[inline(always)]
+fn copy_wide(from: &[u8], to: &mut [u8]) -> u64 {
+    let ((words, rest), (places, last)) = (from.as_chunks::<8>(), to.as_chunks_mut::<8>());
+    let (mut whole, mut upper) = (0u64, 0u64);
+    for (word, place) in words.iter().zip(places) {
+        *place = *word;
+        let word = u64::from_ne_bytes(*word);
+        whole = whole.wrapping_add(word);
+        upper += word >> 32;
+    }
+    last.copy_from_slice(rest);
+    let lower = whole.wrapping_sub(upper << 32);
+    lower + upper + sum_rest(rest)
+}
+
 /// Adds whole 64-bit words, wrapping, and beside them their upper halves, which cannot wrap:
 /// taking those from the first sum leaves the sum of the lower halves. Three operations a
 /// vector, and none of them widens a lane.
@@ -135,6 +172,30 @@ mod tests {
                         let sum = folded(sum_long(bytes, level));
                         assert_eq!(sum, expected, "{level:?} {at} {len}");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_copies_what_it_sums() {
+        let bytes = noise(308);
+        for at in 0..8 {
+            for len in 0..=300 {
+                let from = &bytes[at..at + len];
+                let mut to = vec![0xee; len];
+                assert_eq!(folded(copy_words(from, &mut to)), plain(from));
+                assert_eq!(to, from);
+                for level in levels() {
+                    let mut to = vec![0xee; len + 3];
+                    assert_eq!(
+                        folded(copy_long(from, &mut to[1..=len], level)),
+                        plain(from)
+                    );
+                    assert_eq!(&to[1..=len], from, "{level:?} {at} {len}");
+                    assert_eq!([to[0], to[len + 1], to[len + 2]], [0xee; 3]);
+                    let sum = copy_long(from, &mut to[..len / 2], level);
+                    assert_eq!(folded(sum), plain(&from[..len / 2]), "no room for more");
                 }
             }
         }

@@ -41,8 +41,8 @@ const PACKETS: usize = 1024;
 /// Bytes of such a batch: what is read, cut and sent, or received and joined, while it is still in
 /// the core's own cache.
 const BYTES: usize = 256 << 10;
-/// Bytes for headers of segments: those of all large frames at a usual MTU, and of any one frame.
-const SCRATCH: usize = Gso::MOST_HEADERS;
+/// Bytes for the packets of super-frames: of any one, and of four with a usual MTU.
+const SCRATCH: usize = Gso::MOST_HEADERS + LARGE;
 
 /// How many packets a frame asks to be, whether that may be believed or not.
 fn asked(frame: &Frame) -> usize {
@@ -164,12 +164,12 @@ impl Forwarding {
                 let counters = self.path.counters_mut();
                 match self.receiver.take(number, pool, stats) {
                     None => counters.record_drop(DropReason::Oversize),
-                    Some(lost) => {
-                        (0..lost).for_each(|_| counters.record_drop(DropReason::NoBuffer));
-                    }
+                    Some(lost) => counters.record_drops(DropReason::NoBuffer, lost as u64),
                 }
             }
             self.enter(tables, now);
+            // While they are in the core's cache; nothing is gained by writing several at once.
+            self.write_to_ports();
             if batch.last {
                 return Left::Nothing;
             }
@@ -217,9 +217,9 @@ impl Forwarding {
     fn write_to_ports(&mut self) {
         let mut to_pod = std::mem::take(&mut self.out.to_pod);
         for mut to in to_pod.drain(..) {
-            let failed = self.write_to_port(&mut to);
+            let failed = self.write_to_port(&mut to) as u64;
             let counters = self.path.counters_mut();
-            (0..failed).for_each(|_| counters.record_drop(DropReason::PodQueueFull));
+            counters.record_drops(DropReason::PodQueueFull, failed);
             self.out.pool.put(to.frame);
         }
         self.out.to_pod = to_pod;
@@ -229,8 +229,9 @@ impl Forwarding {
     fn write_to_port(&mut self, to: &mut ToPod) -> usize {
         let queues = self.ports.get(to.port.index()).and_then(Option::as_ref);
         let queue = queues.and_then(|queues| queues.write_to(to.queue, self.number));
+        let packets = queue::packets(&to.frame);
         let Some(queue) = queue else {
-            return 1;
+            return packets;
         };
         let stats = &mut self.stats;
         let whole = !to.frame.vnet.is_segmented();
@@ -246,7 +247,7 @@ impl Forwarding {
                 Err(error) if !whole && Errno::from_io_error(&error) == Some(Errno::INVAL) => {
                     refused = true
                 }
-                Err(_) => return 1,
+                Err(_) => return packets,
             }
         }
         let pieces = queue::write_pieces(queue, &to.frame, &mut self.scratch);
@@ -275,7 +276,7 @@ impl Forwarding {
             out.pool.put(to.frame);
         }
         let counters = self.path.counters_mut();
-        (0..sent.failed).for_each(|_| counters.record_drop(DropReason::SendFailed));
+        counters.record_drops(DropReason::SendFailed, sent.failed);
         if sent.refused {
             self.lose(Offload::Segments, "the kernel refuses to cut sends");
         }

@@ -4,6 +4,8 @@
 //! joined (UDP_GRO). What is received is copied once, into frames, by the merger, which makes
 //! super-frames of segments of one flow.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, RawFd};
@@ -44,7 +46,7 @@ impl Receiver {
             socket,
             batch: RecvBatch::new(BUFFERS),
             buffers: vec![0; BUFFERS * BUFFER].into_boxed_slice(),
-            merger: Merger::new(),
+            merger: Merger::new(RandomState::new().hash_one(0_u8)),
         }
     }
 

@@ -1,13 +1,14 @@
 //! How do the frames of a turn leave for their peers?
 //!
-//! Owns the lanes' sockets in use by one worker: plans runs ([`super::grouping`]), has headers
-//! for the segments of super-frames written, and hands each lane's messages to the kernel, as few
+//! Owns the lanes' sockets in use by one worker: plans runs ([`super::grouping`]), has the packets
+//! of super-frames written, and hands each lane's messages to the kernel, as few
 //! system calls as there is room for. A message that the kernel refuses to cut leaves as single
-//! datagrams. Never copies a payload, never keeps a frame.
+//! datagrams. Never keeps a frame.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -20,7 +21,7 @@ use crate::path::ToPeer;
 
 /// Messages handed over with one system call.
 const MESSAGES: usize = 64;
-/// Their parts in all: headers and payloads of a dozen super-frames.
+/// Their parts in all: a datagram, or neighbours of one super-frame.
 const PARTS: usize = 2048;
 /// Messages of one plan.
 const RUNS: usize = 1024;
@@ -31,7 +32,7 @@ const FRONT: usize = 8;
 #[derive(Clone, Copy, Debug)]
 struct Segments {
     cut: Cut,
-    /// Where their headers are in the scratch.
+    /// Where they are in the scratch.
     at: usize,
 }
 
@@ -67,7 +68,8 @@ struct Plan<'a> {
     grouping: &'a Grouping,
     frames: &'a [ToPeer],
     segments: &'a [Option<Segments>],
-    headers: &'a [u8],
+    /// The packets of super-frames.
+    packets: &'a [u8],
     port: u16,
 }
 
@@ -86,7 +88,7 @@ impl Sender {
     }
 
     /// Sends `frames` to UDP port `port` of their peers, each flow's in order. `scratch` is room
-    /// for headers of segments.
+    /// for the packets of super-frames.
     pub(super) fn send(&mut self, mut frames: &[ToPeer], port: u16, scratch: &mut [u8]) -> Sent {
         let (mut sent, mut from) = (Sent::default(), 0);
         if self.grouping.allows_runs() && !self.offloads.works(Offload::Segments) {
@@ -96,7 +98,7 @@ impl Sender {
             let (done, next) = self.plan(frames, from, scratch);
             let stuck = done == 0 && self.grouping.is_empty();
             if stuck {
-                // More headers than the scratch holds; the path lets no such frame through.
+                // More packets than the scratch holds; the path lets no such frame through.
                 sent.failed += 1;
             }
             self.send_plan(frames, port, scratch, &mut sent);
@@ -119,11 +121,11 @@ impl Sender {
                 None => None,
                 Some(cut) => {
                     let room = scratch.get_mut(used..).unwrap_or_default();
-                    if cut.write_headers(bytes, room).is_none() {
+                    if cut.write(bytes, room).is_none() {
                         return (number, from);
                     }
                     let at = used;
-                    used += cut.count() * cut.header_len();
+                    used += cut.total_len();
                     Some(Segments { cut, at })
                 }
             };
@@ -138,12 +140,12 @@ impl Sender {
         (frames.len(), 0)
     }
 
-    fn send_plan(&mut self, frames: &[ToPeer], port: u16, headers: &[u8], sent: &mut Sent) {
+    fn send_plan(&mut self, frames: &[ToPeer], port: u16, packets: &[u8], sent: &mut Sent) {
         let plan = Plan {
             grouping: &self.grouping,
             frames,
             segments: &self.segments,
-            headers,
+            packets,
             port,
         };
         for (lane, socket) in self.lanes.iter().enumerate() {
@@ -159,7 +161,7 @@ impl Sender {
                     runs.next();
                 }
                 if self.handed.is_empty() {
-                    // A message with more parts than fit: cannot be, as they are at most 128.
+                    // A message with more parts than fit: cannot be, as they are at most 64.
                     sent.failed += runs.next().map_or(0, |(_, run)| run.segments as u64);
                     continue;
                 }
@@ -209,29 +211,21 @@ impl<'a> Plan<'a> {
     }
 
     fn fill_piece(&self, piece: Piece, filling: &mut Filling<'_, 'a>) -> bool {
-        let mut all = piece.first..piece.first + piece.count;
-        all.all(|datagram| self.fill_datagram(piece.frame, datagram, filling))
+        let last = piece.first + piece.count - 1;
+        filling.part(self.bytes(piece.frame, piece.first..=last))
     }
 
-    fn fill_datagram(&self, frame: usize, datagram: usize, filling: &mut Filling<'_, 'a>) -> bool {
-        let parts = self.parts(frame, datagram).into_iter();
-        let mut parts = parts.filter(|part| !part.is_empty());
-        parts.all(|part| filling.part(part))
-    }
-
-    /// The bytes of one datagram; the second part may be empty.
-    fn parts(&self, frame: usize, datagram: usize) -> [&'a [u8]; 2] {
-        let bytes = self.frames.get(frame).map(|to| to.frame.as_slice());
-        let bytes = bytes.unwrap_or_default();
-        match self.segments.get(frame).copied().flatten() {
-            None => [bytes, &[]],
+    /// The bytes of some datagrams of a frame, which are neighbours.
+    fn bytes(&self, frame: usize, datagrams: RangeInclusive<usize>) -> &'a [u8] {
+        let bytes = match self.segments.get(frame).copied().flatten() {
+            None => self.frames.get(frame).map(|to| to.frame.as_slice()),
             Some(Segments { cut, at }) => {
-                let at = at + datagram * cut.header_len();
-                let header = self.headers.get(at..at + cut.header_len());
-                let payload = bytes.get(cut.payload(datagram));
-                [header.unwrap_or_default(), payload.unwrap_or_default()]
+                let first = at + cut.packet(*datagrams.start()).start;
+                let end = at + cut.packet(*datagrams.end()).end;
+                self.packets.get(first..end)
             }
-        }
+        };
+        bytes.unwrap_or_default()
     }
 
     /// A message was refused: what was to be cut leaves datagram by datagram, if that is why. The
@@ -258,7 +252,7 @@ impl<'a> Plan<'a> {
             for datagram in piece.first..piece.first + piece.count {
                 let mut filling = batch.fill();
                 if filling.begin(self.target(run, None))
-                    && self.fill_datagram(piece.frame, datagram, &mut filling)
+                    && filling.part(self.bytes(piece.frame, datagram..=datagram))
                 {
                     taken += filling.send(socket, |_, _| {});
                 }
@@ -275,7 +269,7 @@ impl<'a> Plan<'a> {
 fn load(to: &ToPeer, cut: Option<&Cut>) -> Load {
     let len = to.frame.len();
     let (count, size, last) = cut.map_or((1, len, len), |cut| {
-        let last = cut.header_len() + cut.payload(cut.count() - 1).len();
+        let last = cut.packet(cut.count() - 1).len();
         (cut.count(), cut.segment_len(), last)
     });
     Load {
