@@ -1,5 +1,6 @@
 //! How does the desired state become the tables workers forward by?
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use weft_encap::Vni;
@@ -23,12 +24,21 @@ pub struct NodeFacts {
     pub pod_mtu: u16,
     /// Its pod ranges.
     pub cidrs: Vec<Cidr>,
+    /// Underlay addresses of peers that less fits the way to: the largest IP packet of a pod that
+    /// does, in bytes.
+    pub narrow: BTreeMap<IpAddr, u16>,
 }
 
 impl NodeFacts {
     /// The node's own addresses in the pod network: the base of each range (decision 0004).
     pub fn pod_network_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.cidrs.iter().map(Cidr::base)
+    }
+
+    /// The largest IP packet of a pod that reaches the peer with this underlay address.
+    pub fn mtu_to(&self, vtep: IpAddr) -> u16 {
+        let narrow = self.narrow.get(&vtep).copied();
+        narrow.map_or(self.pod_mtu, |mtu| mtu.min(self.pod_mtu))
     }
 }
 
@@ -82,7 +92,7 @@ pub fn compile(
             vtep: peer.vtep,
             mac: peer.mac,
             cidrs: cidrs.collect(),
-            mtu: facts.pod_mtu,
+            mtu: facts.mtu_to(peer.vtep),
         });
     }
     builder.build()

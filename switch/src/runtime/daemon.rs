@@ -3,6 +3,7 @@
 //! Everything that can refuse is asked before anything is changed; what was made is taken away
 //! again on SIGTERM and SIGINT, and when a later step fails.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -238,6 +239,7 @@ fn node_facts(config: &Config, underlay: &UnderlayFacts) -> Result<NodeFacts, St
         vtep: underlay.vtep,
         pod_mtu: underlay.pod_mtu.get(),
         cidrs: cidrs.collect::<Result<_, _>>().map_err(|_| wrong())?,
+        narrow: BTreeMap::new(),
     })
 }
 

@@ -53,6 +53,33 @@ fn segments_over_the_mtu_fail_alone(tx: &UdpSocket, to: SocketAddr, fits: usize)
 }
 
 #[test]
+fn the_path_mtu_is_what_a_datagram_may_have() {
+    if !privileged("the_path_mtu_is_what_a_datagram_may_have") {
+        return;
+    }
+    let (mut a, mut b) = (Namespace::new(), Namespace::new());
+    a.join("v", &b, "v");
+    for (own, peer, index) in [
+        ("192.0.2.1", "192.0.2.2:9", a.address("v", &[("192.0.2.1", 24)])),
+        ("fd00::1", "[fd00::2]:9", a.address("v", &[("fd00::1", 64)])),
+    ] {
+        b.address("v", &[]);
+        let (own, peer) = (own.parse().unwrap(), peer.parse().unwrap());
+        for mtu in [1500, 1400, 9000] {
+            let change = Change {
+                mtu: Some(mtu),
+                ..Change::default()
+            };
+            link::change(&mut a.netlink, index, &change).unwrap();
+            let known = a.run(|| udp::path_mtu(own, peer)).unwrap();
+            assert_eq!(known, mtu, "{own} to {peer}");
+        }
+        let nowhere = a.run(|| udp::path_mtu(own, "203.0.113.1:9".parse().unwrap()));
+        assert!(nowhere.is_err(), "no route leads there");
+    }
+}
+
+#[test]
 fn datagrams_cross_a_veth_with_their_traffic_class() {
     if !privileged("datagrams_cross_a_veth_with_their_traffic_class") {
         return;

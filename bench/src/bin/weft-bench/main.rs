@@ -32,7 +32,7 @@ struct Cli {
 enum Command {
     /// Attach and detach pods through the CNI plugin: how long it takes, or what it leaves
     Cni(cni::CniCommand),
-    /// Run weft against the kernel's VXLAN, by turns, and tell the ratios
+    /// Run weft against the kernel's VXLAN and Open vSwitch, by turns, and tell the ratios
     Race(race::RaceCommand),
     /// Send frames from pod to pod of a lab that is up, and count what arrives
     Rate(against::RateCommand),

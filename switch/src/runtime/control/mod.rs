@@ -34,6 +34,7 @@ mod attach;
 mod exposition;
 mod flows;
 mod open;
+mod paths;
 mod policy;
 mod publish;
 mod reconcile;
@@ -71,6 +72,8 @@ pub(super) enum Command {
     WorkerFailed(String),
     /// The kernel refused an offload, and workers do without it now.
     OffloadLost { offload: Offload, what: String },
+    /// Datagrams were longer than the way to their peer carries.
+    TooLong,
     /// Leave.
     Stop,
 }
@@ -127,6 +130,8 @@ pub(super) struct Control {
     looked: bool,
     /// When connections are written down.
     next_save: Moment,
+    /// When the ways to the peers are looked at, at the latest.
+    next_path: Moment,
     reaper: Reaper,
     /// Where the search for a free port number begins: numbers are not used again at once.
     next_port: u16,
@@ -160,6 +165,7 @@ impl Control {
             reaper: parts.reaper,
             looked: false,
             next_save: parts.clock.now() + SAVE_INTERVAL,
+            next_path: parts.clock.now() + SOURCE_PATIENCE,
             next_port: 1,
             problems: BTreeMap::new(),
             publications: Publications::default(),
@@ -215,6 +221,7 @@ impl Control {
                     format!("{what}: packets go one by one, which is slower"),
                     "use a newer kernel, or look at the devices' offloads with `ethtool -k`",
                 ),
+                Command::TooLong => self.follow_paths(),
                 Command::Stop => return,
             }
         }
@@ -228,11 +235,14 @@ impl Control {
         if self.now() >= self.next_save {
             self.save();
         }
+        if self.now() >= self.next_path {
+            self.follow_paths();
+        }
     }
 
     /// How long nothing is due.
     fn idle(&self) -> Duration {
-        let next = self.next_look.min(self.next_save);
+        let next = self.next_look.min(self.next_save).min(self.next_path);
         Duration::from_nanos(next.since(self.now()).as_nanos())
     }
 
@@ -241,6 +251,7 @@ impl Control {
         self.looked = true;
         self.reconcile();
         self.next_look = self.now() + reconcile::INTERVAL;
+        self.follow_paths();
     }
 
     /// Writes down what is known of connections, if there are any, for a daemon after a kill.

@@ -64,6 +64,8 @@ pub(super) struct Forwarding {
     /// Where the next super-frame is read to.
     large: Option<Frame>,
     scratch: Box<[u8]>,
+    /// Control was told of datagrams that were too long, since the last tick.
+    complained: bool,
     pub(super) stats: Stats,
 }
 
@@ -83,6 +85,7 @@ impl Forwarding {
             offloads,
             control: parts.control,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
+            complained: false,
             stats: Stats::default(),
         }
     }
@@ -277,6 +280,10 @@ impl Forwarding {
         }
         let counters = self.path.counters_mut();
         counters.record_drops(DropReason::SendFailed, sent.failed);
+        if sent.too_long && !self.complained {
+            self.complained = true;
+            let _ = self.control.send(Command::TooLong);
+        }
         if sent.refused {
             self.lose(Offload::Segments, "the kernel refuses to cut sends");
         }
@@ -293,6 +300,7 @@ impl Forwarding {
 
     pub(super) fn tick(&mut self, now: Moment) {
         self.path.on_tick(now);
+        self.complained = false;
     }
 
     /// Begins to read and write a port.

@@ -47,6 +47,8 @@ pub(super) struct Sent {
     pub(super) failed: u64,
     /// The kernel does not cut messages: found out now.
     pub(super) refused: bool,
+    /// Some did not fit the way to their peer.
+    pub(super) too_long: bool,
 }
 
 pub(super) struct Sender {
@@ -239,6 +241,7 @@ impl<'a> Plan<'a> {
         sent: &mut Sent,
     ) {
         let error = Errno::from_io_error(error);
+        sent.too_long |= error == Some(Errno::MSGSIZE);
         let may_be_the_cut = matches!(
             error,
             Some(Errno::MSGSIZE | Errno::INVAL | Errno::IO | Errno::OPNOTSUPP)
@@ -254,7 +257,9 @@ impl<'a> Plan<'a> {
                 if filling.begin(self.target(run, None))
                     && filling.part(self.bytes(piece.frame, datagram..=datagram))
                 {
-                    taken += filling.send(socket, |_, _| {});
+                    taken += filling.send(socket, |_, error| {
+                        sent.too_long |= Errno::from_io_error(&error) == Some(Errno::MSGSIZE);
+                    });
                 }
             }
         }
