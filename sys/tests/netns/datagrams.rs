@@ -60,7 +60,11 @@ fn the_path_mtu_is_what_a_datagram_may_have() {
     let (mut a, mut b) = (Namespace::new(), Namespace::new());
     a.join("v", &b, "v");
     for (own, peer, index) in [
-        ("192.0.2.1", "192.0.2.2:9", a.address("v", &[("192.0.2.1", 24)])),
+        (
+            "192.0.2.1",
+            "192.0.2.2:9",
+            a.address("v", &[("192.0.2.1", 24)]),
+        ),
         ("fd00::1", "[fd00::2]:9", a.address("v", &[("fd00::1", 64)])),
     ] {
         b.address("v", &[]);
