@@ -98,7 +98,10 @@ impl Group {
     pub(super) fn join(&mut self, outer: &Outer, payload: &[u8], pool: &mut Pool) -> Joined {
         let bytes = self.frame.as_slice();
         let len = payload.len().saturating_sub(self.header_len);
-        if len == 0
+        // Most packets of other flows differ here.
+        let ports = self.kind.l4()..self.kind.l4() + 4;
+        if bytes.get(ports.clone()) != payload.get(ports)
+            || len == 0
             || len > self.size
             || self.outer != *outer
             || !same(bytes, payload, self.kind.mask(), self.header_len)
