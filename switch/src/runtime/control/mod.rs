@@ -17,6 +17,7 @@ use weft_policy::{Conntrack, Moment, Span};
 pub(super) use self::open::{Port, host_port};
 use self::policy::Policies;
 use self::publish::Publications;
+pub(super) use self::unread::Unread;
 use super::attachments::Attachments;
 use super::clock::Clock;
 use super::host::Host;
@@ -41,6 +42,7 @@ mod report;
 mod request;
 mod revive;
 mod trace;
+mod unread;
 mod verdicts;
 
 /// How long pods of an earlier daemon wait for the first word of the source, which says what they
@@ -99,6 +101,7 @@ pub(super) struct ControlParts {
     pub(super) attachments: Attachments,
     pub(super) memory: Memory,
     pub(super) reaper: Reaper,
+    pub(super) unread: Unread,
 }
 
 /// The control thread's state.
@@ -135,6 +138,7 @@ pub(super) struct Control {
     publications: Publications,
     /// The previous report of each worker, for shares of time.
     last_reports: Vec<Snapshot>,
+    unread: Unread,
 }
 
 impl Control {
@@ -164,6 +168,7 @@ impl Control {
             problems: BTreeMap::new(),
             publications: Publications::default(),
             last_reports: Vec::new(),
+            unread: parts.unread,
         }
     }
 
@@ -204,6 +209,7 @@ impl Control {
                 }
                 Command::PortDied(port) => self.on_port_died(port),
                 Command::WorkerFailed(why) => {
+                    self.unread.release();
                     self.problem(
                         "worker",
                         format!("a worker ended: {why}"),
