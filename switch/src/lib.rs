@@ -29,7 +29,7 @@
 //!    cut super-frames; send the turn's, lane by lane  encap, sys/udp     syscall; SendFailed
 //!
 //! INTO THE POD                                        path/ingress.rs
-//!    receive a batch; join what belongs together      sys/udp, encap     syscall
+//!    receive a batch; join what belongs together      sys/udp, encap     syscall; UnderlayQueueFull
 //!  1 the sender is a peer                             tables.rs          UnknownPeer
 //!  2 a VXLAN header of our network comes off          tunnel.rs          TruncatedTunnel, NoVni, UnknownVni
 //!  3 parse the inner frame: one walk                  wire               Truncated … TinyFragment, UnexpectedEthertype

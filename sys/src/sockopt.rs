@@ -96,6 +96,11 @@ unsafe impl PlainOldData for [u32; 2] {
     const ZERO: Self = [0; 2];
 }
 
+// SAFETY: an array of integers.
+unsafe impl PlainOldData for [u32; 9] {
+    const ZERO: Self = [0; 9];
+}
+
 // SAFETY: struct packet_mreq is an int, two shorts and eight bytes, in this order: no padding.
 unsafe impl PlainOldData for libc::packet_mreq {
     const ZERO: Self = Self {

@@ -6,6 +6,7 @@
 //! See ip(7), udp(7), RFC 6040, RFC 8085.
 
 mod address;
+mod discarded;
 mod path;
 mod recv;
 mod send;
@@ -24,6 +25,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::{Context, Result, SysError};
 use crate::sockopt;
+pub use discarded::discarded;
 pub use path::path_mtu;
 pub use recv::{Received, RecvBatch};
 pub use send::{Filling, MAX_PARTS, MAX_PAYLOAD, MAX_SEGMENTS, SendBatch, Target};

@@ -73,7 +73,7 @@ pub(crate) struct Segments {
     tx: UdpSocket,
     rx: Option<UdpSocket>,
     to: SocketAddr,
-    headers: Vec<u8>,
+    packets: Vec<u8>,
     sending: SendBatch,
     receiving: RecvBatch,
     buffers: Vec<Vec<u8>>,
@@ -99,11 +99,11 @@ impl Segments {
             tx,
             rx,
             to: (to, PORT).into(),
-            headers: vec![0; 64 * 256],
+            packets: vec![0; 2 * LARGEST],
             sending: SendBatch::new(4, 256),
             receiving: RecvBatch::new(8),
             buffers: vec![vec![0; udp::MAX_PAYLOAD]; 8],
-            merger: Merger::new(),
+            merger: Merger::new(7),
             pool: Pool::new(1024, 2048).with_large(128, LARGEST + VXLAN_HEADER),
         })
     }
@@ -119,17 +119,17 @@ impl Road for Segments {
         let mut filling = self.sending.fill();
         let room = if vnet.is_segmented() {
             let cut = Cut::of(bytes, VXLAN_HEADER, vnet).context("a super-frame")?;
-            cut.write_headers(bytes, &mut self.headers)
-                .context("room for headers")?;
+            cut.write(bytes, &mut self.packets)
+                .context("room for the packets")?;
             let segment = u16::try_from(cut.segment_len()).ok();
             // As many as reach the device in one piece.
             let most = udp::MAX_SEGMENTS.min(65_493 / cut.segment_len());
-            let headers = self.headers.chunks_exact(cut.header_len());
             let mut room = true;
-            for (n, header) in headers.take(cut.count()).enumerate() {
-                let payload = bytes.get(cut.payload(n)).unwrap_or_default();
-                room &= n % most != 0 || filling.begin(target(segment.and_then(NonZeroU16::new)));
-                room &= filling.part(header) && filling.part(payload);
+            for first in (0..cut.count()).step_by(most) {
+                let last = cut.count().min(first + most) - 1;
+                let run = cut.packet(first).start..cut.packet(last).end;
+                room &= filling.begin(target(segment.and_then(NonZeroU16::new)))
+                    && filling.part(self.packets.get(run).unwrap_or_default());
             }
             room
         } else {

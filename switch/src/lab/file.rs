@@ -86,6 +86,9 @@ pub(crate) struct NodeSpec {
     pub(crate) kind: NodeKind,
     /// Workers of the daemon; absent: the daemon's default.
     pub(crate) workers: Option<u8>,
+    /// How long a worker looks for more before it sleeps, in microseconds; absent: the daemon's
+    /// default.
+    pub(crate) spin_us: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -160,6 +163,7 @@ struct RawNode {
     name: Spanned<String>,
     kind: Option<NodeKind>,
     workers: Option<Spanned<u8>>,
+    spin_us: Option<Spanned<u16>>,
 }
 
 /// A file that holds nothing but expectations.

@@ -79,6 +79,8 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) kind: NodeKind,
     pub(crate) workers: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) spin_us: Option<u16>,
     pub(crate) member: Member,
     #[serde(rename = "podCIDRs")]
     pub(crate) pod_cidrs: Vec<IpNetwork>,
@@ -296,6 +298,7 @@ fn nodes(file: &LabFile) -> Vec<Node> {
             name: spec.name.clone(),
             kind: spec.kind,
             workers: spec.workers,
+            spin_us: spec.spin_us,
             member: Member::new(&file.name, &spec.name, index + 1),
             pod_cidrs: subnet::pod_cidrs(file.pod_network, index),
         })

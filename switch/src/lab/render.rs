@@ -22,9 +22,13 @@ pub(crate) fn weft_toml(plan: &Plan, node: &Node, folder: &Path) -> String {
         .workers
         .map(|n| format!("workers = {n}\n"))
         .unwrap_or_default();
+    let spin = node
+        .spin_us
+        .map(|n| format!("spin_us = {n}\n"))
+        .unwrap_or_default();
     let address = node.member.address(plan.underlay.family);
     format!(
-        "[node]\nname = {}\naddress = \"{address}\"\npod_cidrs = [{}]\n{workers}\n\
+        "[node]\nname = {}\naddress = \"{address}\"\npod_cidrs = [{}]\n{workers}{spin}\n\
          [vxlan]\nvni = {}\nport = {}\n\n\
          [cluster]\nsource = \"manifests\"\npath = {}\n\n\
          [paths]\nsocket = {}\nstate = {}\n\n\

@@ -239,6 +239,9 @@ drop_reasons! {
         "Congestion was marked on a flow that cannot hear it (RFC 6040 §4.2)."
         "A router on the underlay marks packets that are not ECN-capable.";
 
+    UnderlayQueueFull "underlay_queue_full" Ingress Shell
+        "The kernel discarded it before weft read it: the tunnel's socket had no room, or its UDP checksum was wrong."
+        "A worker does not keep up: look at `weft workers`; if none is busy, at `nstat -az UdpInCsumErrors`.";
     PodQueueFull "pod_queue_full" Ingress Shell
         "The receiver's TAP queue was full."
         "The pod does not keep up; look at its CPU limit.";

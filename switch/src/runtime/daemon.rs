@@ -21,7 +21,7 @@ use weft_sys::{SysError, caps};
 
 use super::attachments::Attachments;
 use super::clock::Clock;
-use super::control::{Command, Control, ControlParts, host_port};
+use super::control::{Command, Control, ControlParts, Unread, host_port};
 use super::host::Host;
 use super::mailbox::WorkerHandle;
 use super::memory::Memory;
@@ -61,7 +61,6 @@ struct Prepared {
 /// # Errors
 /// Why it does not start; nothing is left behind then.
 pub fn run(config: &Config, backend: Backend) -> Result<(), StartError> {
-    let prepared = Prepared::new(config)?;
     let Prepared {
         facts,
         underlay,
@@ -70,11 +69,10 @@ pub fn run(config: &Config, backend: Backend) -> Result<(), StartError> {
         metrics,
         signals,
         attachments,
-    } = prepared;
+    } = Prepared::new(config)?;
     let clock = Clock::start_at(BEGINNING);
     let (commands, inbox) = unbounded();
-    let (source, source_handle) = ManifestSource::new(&config.manifests, commands.clone())
-        .map_err(|error| cannot("watch the manifests", &error))?;
+    let (source, source_handle) = watch(config, &commands)?;
 
     let (host, queues) = Host::create(&config.node, &underlay, backend)?;
     let tables = Arc::new(ArcSwap::from_pointee(Tables::empty()));
@@ -85,6 +83,7 @@ pub fn run(config: &Config, backend: Backend) -> Result<(), StartError> {
         tables: Arc::clone(&tables),
         conntrack: Arc::clone(&conntrack),
     };
+    let unread = Unread::of(&sockets.receive)?;
     let (handles, threads) = crew.start(config, &underlay, sockets, &commands)?;
     let mut control = Control::new(ControlParts {
         host_port: host_port(&facts, &host, PortQueues::new(queues, 0)),
@@ -102,6 +101,7 @@ pub fn run(config: &Config, backend: Backend) -> Result<(), StartError> {
         attachments,
         memory: Memory::open(&config.socket),
         reaper: Reaper::start().map_err(|error| cannot("start the reaper", &error))?,
+        unread,
     });
     let doors = Doors {
         listener,
@@ -197,6 +197,14 @@ impl Prepared {
             attachments: Attachments::open(config)?,
         })
     }
+}
+
+fn watch(
+    config: &Config,
+    commands: &Sender<Command>,
+) -> Result<(ManifestSource, SourceHandle), StartError> {
+    ManifestSource::new(&config.manifests, commands.clone())
+        .map_err(|error| cannot("watch the manifests", &error))
 }
 
 fn cannot(what: &str, error: &io::Error) -> StartError {

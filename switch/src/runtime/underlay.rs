@@ -162,9 +162,14 @@ pub(super) fn open(vtep: IpAddr, port: u16, workers: usize) -> Result<UnderlaySo
     let shared = workers > 1;
     let receive = (0..workers).map(|_| udp::bind_rx(local, shared, buffers));
     let receive: Vec<_> = receive.collect::<Result<_, _>>()?;
+    // Nobody reads what comes for a lane: it is to take no memory.
+    let sending = Buffers {
+        receive: 0,
+        ..buffers
+    };
     let lanes = Lanes::for_workers(workers)
         .iter()
-        .map(|_| udp::bind_tx(vtep, buffers));
+        .map(|_| udp::bind_tx(vtep, sending));
     let offloads = Arc::<Offloads>::default();
     if let Err(error) = receive.iter().try_for_each(udp::set_gro) {
         tracing::warn!(%error, "every datagram is received by itself");

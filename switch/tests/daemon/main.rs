@@ -30,6 +30,7 @@ mod policies;
 mod restart;
 mod rig;
 mod scale;
+mod unread;
 
 /// The Node object of another node.
 const PEER: &str = "apiVersion: v1\nkind: Node\nmetadata: {name: node-b}\nspec: {podCIDRs: \

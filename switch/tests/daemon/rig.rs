@@ -318,9 +318,14 @@ impl Node {
         self.daemon.as_mut().unwrap().child.try_wait().unwrap()
     }
 
-    /// Sends the daemon SIGHUP, with the shell's own `kill`.
+    /// Sends the daemon SIGHUP.
     pub(crate) fn hang_up(&self) {
-        let script = format!("kill -HUP {}", self.pid());
+        self.signal("HUP");
+    }
+
+    /// Sends the daemon a signal, with the shell's own `kill`.
+    pub(crate) fn signal(&self, name: &str) {
+        let script = format!("kill -{name} {}", self.pid());
         assert!(
             Command::new("sh")
                 .args(["-c", &script])

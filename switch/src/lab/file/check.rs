@@ -13,6 +13,7 @@ use super::{
     DEFAULT_MTU, DEFAULT_PORT, DEFAULT_VNI, Family, NODES_MAX, NodeKind, NodeSpec, PodNetwork,
     RawNode, RawPodNetwork, RawUnderlay, RawVxlan, Underlay, Vxlan,
 };
+use crate::config::MAX_SPIN;
 
 /// Collects every problem of one file.
 pub(super) struct Check<'a> {
@@ -155,20 +156,7 @@ impl Check<'_> {
                 );
                 self.report(line, &field, message, "give each node its own name");
             }
-            if let Some(workers) = node
-                .workers
-                .as_ref()
-                .filter(|w| !(1..=64).contains(&w.value))
-            {
-                let message = format!("{} is not between 1 and 64", workers.value);
-                let field = format!("nodes[{index}].workers");
-                self.report(
-                    workers.referenced.line(),
-                    &field,
-                    message,
-                    "leave it out for one per core",
-                );
-            }
+            self.daemon_fields(index, node);
         }
         let kind = |node: &RawNode| node.kind.unwrap_or(NodeKind::Weft);
         raw.value
@@ -177,8 +165,38 @@ impl Check<'_> {
                 name: node.name.value.clone(),
                 kind: kind(node),
                 workers: node.workers.as_ref().map(|w| w.value),
+                spin_us: node.spin_us.as_ref().map(|spin| spin.value),
             })
             .collect()
+    }
+
+    /// What a node's daemon is told, if it has one.
+    fn daemon_fields(&mut self, index: usize, node: &RawNode) {
+        let has_daemon = node.kind != Some(NodeKind::Kernel);
+        if let Some(workers) = &node.workers {
+            let (line, field) = (workers.referenced.line(), format!("nodes[{index}].workers"));
+            if !has_daemon {
+                self.no_daemon(line, &field);
+            } else if !(1..=64).contains(&workers.value) {
+                let message = format!("{} is not between 1 and 64", workers.value);
+                self.report(line, &field, message, "leave it out for one per core");
+            }
+        }
+        if let Some(spin) = &node.spin_us {
+            let (line, field) = (spin.referenced.line(), format!("nodes[{index}].spin_us"));
+            if !has_daemon {
+                self.no_daemon(line, &field);
+            } else if spin.value > MAX_SPIN {
+                let message = format!("{} is out of range", spin.value);
+                let next = format!("write 0 to {MAX_SPIN}, where 0 is to sleep at once");
+                self.report(line, &field, message, &next);
+            }
+        }
+    }
+
+    fn no_daemon(&mut self, line: u64, field: &str) {
+        let next = "leave it out, or leave kind: kernel out";
+        self.report(line, field, "a kernel node runs no daemon", next);
     }
 
     pub(super) fn pod_network(&mut self, raw: Option<&RawPodNetwork>, nodes: usize) -> PodNetwork {

@@ -15,7 +15,7 @@ fn lab_with(find: &str, replace: &str) -> String {
 fn a_misspelt_field_is_named_with_its_line() {
     assert_eq!(
         lab_with("name: node-b", "name: node-b, kindd: kernel"),
-        "lab.yaml:7: unknown field `kindd`, expected one of name, kind, workers\n  next: correct the spelling or remove the field; docs/lab.md lists all of them"
+        "lab.yaml:7: unknown field `kindd`, expected one of name, kind, workers, spin_us\n  next: correct the spelling or remove the field; docs/lab.md lists all of them"
     );
     assert!(
         lab_with("underlay:", "underlays:").starts_with("lab.yaml:2: unknown field `underlays`")
@@ -44,6 +44,27 @@ fn all_problems_of_a_file_are_listed() {
             "  next: choose a name such as node-a\n",
             "lab.yaml:4: nodes[2].workers: 99 is not between 1 and 64\n",
             "  next: leave it out for one per core",
+        )
+    );
+}
+
+#[test]
+fn what_a_daemon_cannot_be_told_is_refused() {
+    assert_eq!(
+        lab_with("name: node-b", "name: node-b, spin_us: 1001"),
+        "lab.yaml:7: nodes[1].spin_us: 1001 is out of range\n  next: write 0 to 1000, where 0 is to sleep at once"
+    );
+    assert!(
+        lab_with("name: node-b", "name: node-b, spin_us: soon").starts_with("lab.yaml:7: "),
+        "no number"
+    );
+    assert_eq!(
+        lab_with("kind: kernel", "kind: kernel, workers: 1, spin_us: 0"),
+        concat!(
+            "lab.yaml:8: nodes[2].workers: a kernel node runs no daemon\n",
+            "  next: leave it out, or leave kind: kernel out\n",
+            "lab.yaml:8: nodes[2].spin_us: a kernel node runs no daemon\n",
+            "  next: leave it out, or leave kind: kernel out",
         )
     );
 }

@@ -226,7 +226,8 @@ fn an_ipv6_underlay_changes_vtep_and_mtu() {
 
 #[test]
 fn the_daemon_accepts_what_is_written_for_it() {
-    let plan = plan(TWO_NODES, PODS).unwrap();
+    let lab = TWO_NODES.replace("workers: 1", "workers: 1, spin_us: 50");
+    let plan = plan(&lab, PODS).unwrap();
     let folder = Path::new("/run/weft/lab/two-nodes/node-a");
     let toml = render::weft_toml(&plan, &plan.nodes[0], folder);
     let host = crate::config::HostDefaults {
@@ -235,7 +236,7 @@ fn the_daemon_accepts_what_is_written_for_it() {
     };
     let config = crate::config::Config::parse(&toml, &host).unwrap();
     assert_eq!(config.node.name, "node-a");
-    assert_eq!(config.node.workers, 1);
+    assert_eq!((config.node.workers, config.node.spin_us), (1, 50));
     assert_eq!(config.node.pod_cidrs, plan.nodes[0].pod_cidrs);
     assert_eq!(config.socket, crate::api::lab_socket("two-nodes", "node-a"));
     assert_eq!(config.manifests, folder.join("cluster.d"));

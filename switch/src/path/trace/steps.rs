@@ -168,6 +168,6 @@ const fn at(reason: DropReason) -> &'static [Step] {
         R::ForeignInnerMac => &[InnerMacs],
         R::ForeignInnerSource => &[InnerSource],
         R::EcnMismatch => &[Marks],
-        R::PodQueueFull | R::SendFailed | R::Oversize => &[],
+        R::UnderlayQueueFull | R::PodQueueFull | R::SendFailed | R::Oversize => &[],
     }
 }

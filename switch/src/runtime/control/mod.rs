@@ -17,6 +17,7 @@ use weft_policy::{Conntrack, Moment, Span};
 pub(super) use self::open::{Port, host_port};
 use self::policy::Policies;
 use self::publish::Publications;
+pub(super) use self::unread::Unread;
 use super::attachments::Attachments;
 use super::clock::Clock;
 use super::host::Host;
@@ -42,6 +43,7 @@ mod report;
 mod request;
 mod revive;
 mod trace;
+mod unread;
 mod verdicts;
 
 /// How long pods of an earlier daemon wait for the first word of the source, which says what they
@@ -102,6 +104,7 @@ pub(super) struct ControlParts {
     pub(super) attachments: Attachments,
     pub(super) memory: Memory,
     pub(super) reaper: Reaper,
+    pub(super) unread: Unread,
 }
 
 /// The control thread's state.
@@ -140,6 +143,7 @@ pub(super) struct Control {
     publications: Publications,
     /// The previous report of each worker, for shares of time.
     last_reports: Vec<Snapshot>,
+    unread: Unread,
 }
 
 impl Control {
@@ -170,6 +174,7 @@ impl Control {
             problems: BTreeMap::new(),
             publications: Publications::default(),
             last_reports: Vec::new(),
+            unread: parts.unread,
         }
     }
 
@@ -210,6 +215,7 @@ impl Control {
                 }
                 Command::PortDied(port) => self.on_port_died(port),
                 Command::WorkerFailed(why) => {
+                    self.unread.release();
                     self.problem(
                         "worker",
                         format!("a worker ended: {why}"),

@@ -28,11 +28,16 @@ impl Port {
 }
 
 impl Control {
-    /// Every worker's own account.
+    /// Every worker's own account, with what the kernel discarded before it could read it.
     pub(super) fn snapshots(&mut self) -> Result<Vec<Snapshot>, Failure> {
         let answers = ask_all(&self.workers, |done| Message::Report { done });
         let answers = answers.map_err(|stuck| self.stuck(&stuck))?;
-        Ok(answers.into_iter().map(|snapshot| *snapshot).collect())
+        let mut snapshots: Vec<_> = answers.into_iter().map(|snapshot| *snapshot).collect();
+        for (snapshot, lost) in snapshots.iter_mut().zip(self.unread.look()) {
+            let counters = &mut snapshot.counters;
+            counters.record_drops(DropReason::UnderlayQueueFull, lost);
+        }
+        Ok(snapshots)
     }
 
     pub(super) fn status(&mut self) -> Result<Status, Failure> {
@@ -240,6 +245,7 @@ impl Control {
         if reset {
             let done = ask_all(&self.workers, |done| Message::ResetDrops { done });
             done.map_err(|stuck| self.stuck(&stuck))?;
+            self.unread.reset();
         }
         Ok(Drops { drops, denials })
     }
