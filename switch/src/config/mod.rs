@@ -24,9 +24,9 @@ pub const DEFAULT_VNI: u32 = 1;
 pub const DEFAULT_VXLAN_PORT: u16 = 8472;
 /// How long a pod's address rests before another pod gets it, in seconds.
 pub const DEFAULT_COOL_DOWN: u32 = 60;
-/// How long a busy worker looks for more work before it sleeps, in microseconds: about what a
-/// wake-up costs, which is what looking can save.
-pub const DEFAULT_SPIN: u16 = 20;
+/// How long a busy worker looks for more work before it sleeps, in microseconds: about a round trip
+/// between two nodes, so that the answer finds the worker awake.
+pub const DEFAULT_SPIN: u16 = 50;
 /// The longest such time: more than a wake-up costs gains nothing.
 pub const MAX_SPIN: u16 = 1000;
 /// Where manifests are read from.
