@@ -7,8 +7,8 @@
 
 mod daemons;
 mod latency;
+mod measure;
 mod place;
-mod program;
 mod rate;
 mod soak;
 mod stream;
@@ -195,12 +195,7 @@ impl Drop for Busy {
     }
 }
 
-/// What a traffic program counted.
-fn number(said: &Value, field: &str) -> Result<f64> {
-    let value = said.get(field).and_then(Value::as_f64);
-    value.with_context(|| format!("a traffic program did not tell its {field}: {said}"))
-}
-
+/// What a traffic program counted, whole.
 fn count(said: &Value, field: &str) -> Result<u64> {
     let value = said.get(field).and_then(Value::as_u64);
     value.with_context(|| format!("a traffic program did not tell its {field}: {said}"))

@@ -9,6 +9,7 @@ mod against;
 mod cni;
 mod interrupt;
 mod machine;
+mod program;
 mod race;
 mod stats;
 mod traffic;

@@ -9,7 +9,6 @@ mod manifests;
 mod ovs;
 mod pairs;
 mod plot;
-mod program;
 mod progress;
 mod report;
 mod sides;

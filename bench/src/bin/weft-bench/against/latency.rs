@@ -15,10 +15,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::daemons::{Grown, drops_text, each_text, together};
+use super::measure::{Counted, Traffic};
 use super::place::Place;
-use super::program::{Counted, Traffic};
-use super::{Answer, Busy, Ends, Family, count, number, seconds, tell};
+use super::{Answer, Busy, Ends, Family, count, seconds, tell};
 use crate::interrupt::Interrupt;
+use crate::program::number;
 
 /// `weft-bench latency`
 #[derive(Debug, Args)]

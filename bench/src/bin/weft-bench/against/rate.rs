@@ -9,10 +9,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::daemons::{Grown, drops_text, each_text};
+use super::measure::{self, Traffic};
 use super::place::Place;
-use super::program::{self, Traffic};
-use super::{Answer, Busy, Ends, Family, count, number, seconds, tell};
+use super::{Answer, Busy, Ends, Family, count, seconds, tell};
 use crate::interrupt::Interrupt;
+use crate::program::number;
 
 /// How long the generator alone is measured.
 const CEILING: Duration = Duration::from_millis(500);
@@ -68,7 +69,7 @@ impl RateCommand {
         let flows = self.flows.to_string();
         let arguments = ["--size", &self.frame, "--flows", &flows].map(str::to_owned);
         let mut arguments = Vec::from(arguments);
-        let ceiling = program::ceiling(place, &arguments, CEILING, &interrupt)?;
+        let ceiling = measure::ceiling(place, &arguments, CEILING, &interrupt)?;
         if let Some(rate) = self.rate {
             arguments.extend(["--rate".to_owned(), rate.to_string()]);
         }

@@ -9,10 +9,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::daemons::{Grown, drops_text, each_text};
+use super::measure::Traffic;
 use super::place::Place;
-use super::program::Traffic;
-use super::{Answer, Busy, Ends, Family, count, number, seconds, tell};
+use super::{Answer, Busy, Ends, Family, count, seconds, tell};
 use crate::interrupt::Interrupt;
+use crate::program::number;
 
 /// `weft-bench stream`
 #[derive(Debug, Args)]

@@ -40,6 +40,13 @@ pub(super) struct Pod {
     pub(super) address: String,
 }
 
+impl Pod {
+    /// Where it listens.
+    pub(super) fn target(&self) -> String {
+        format!("{}:{PORT}", self.address)
+    }
+}
+
 /// One contestant.
 #[derive(Debug)]
 pub(super) struct Side {

@@ -12,9 +12,9 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use super::cpu::Cpu;
-use super::program::{Program, number, target};
 use super::sides::Side;
 use crate::interrupt::Interrupt;
+use crate::program::{Program, number};
 
 /// Names of all tests.
 pub(super) const ALL: &str =
@@ -205,7 +205,7 @@ impl Work {
                 let [from, to, _] = &weft.pods;
                 let mut arguments = frames(size, time);
                 arguments.push("--ceiling".to_owned());
-                let said = Program::client(from, &target(to), "frames", &arguments)?;
+                let said = Program::client(&from.netns, &to.target(), "frames", &arguments)?;
                 let said = said.end(time, interrupt)?;
                 self.ceiling = Some(number(&said, "sent")? / number(&said, "seconds")?);
             }
@@ -325,9 +325,9 @@ impl Work {
             words.extend(marked.clone());
             arguments.extend(marked);
         }
-        let sink = Program::sink(to, &words, interrupt)?;
+        let sink = Program::sink(&to.netns, &to.target(), &words, interrupt)?;
         let cpu = Cpu::now()?;
-        let client = Program::client(from, &target(to), client, &arguments)?;
+        let client = Program::client(&from.netns, &to.target(), client, &arguments)?;
         let client = client.end(time, interrupt)?;
         let used = cpu.used()?;
         let sink = sink.end(Duration::ZERO, interrupt)?;
