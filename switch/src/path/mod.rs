@@ -57,6 +57,8 @@ pub use tables::{GATEWAY_MAC, GATEWAY_V4, GATEWAY_V6, Node, Peer, PeerId, Tables
 pub use trace::{NoSource, Query, Sender, Trace, TraceStep, trace};
 pub use weft_policy::cidr::{BadCidr, Cidr};
 
+pub(crate) use offload::segments;
+
 use fate::Exit;
 use flow_cache::FlowCache;
 use limiter::Limiter;
@@ -269,7 +271,7 @@ impl Turn<'_> {
         if let Exit::Port { port, .. } | Exit::Hairpin(port) = exit {
             self.out.whole(&mut frame).for_each(|piece| {
                 let len = piece.len() as u64;
-                let packets = u64::from(offload::segments(piece));
+                let packets = u64::from(segments(piece));
                 counters.on_port(port, |port| {
                     port.ingress_frames += packets;
                     port.ingress_bytes += len;

@@ -54,7 +54,7 @@ fn read_again(frame: &mut Frame) -> Result<Headers, DropReason> {
 
 /// How many packets a frame stands for, at least one.
 #[inline]
-pub(super) fn segments(frame: &Frame) -> u32 {
+pub(crate) fn segments(frame: &Frame) -> u32 {
     if !frame.vnet.is_segmented() {
         return 1;
     }

@@ -11,6 +11,8 @@ use weft_sys::SysError;
 use weft_sys::tap::{TapQueue, VNET_HEADER};
 use weft_wire::{Frame, VnetHeader};
 
+use crate::path::segments;
+
 /// The queues of one port, shared by all workers: each reads its own and may write to any.
 #[derive(Debug)]
 pub(super) struct PortQueues {
@@ -147,12 +149,6 @@ pub(super) fn write(queue: &TapQueue, frame: &mut Frame) -> io::Result<()> {
     written
 }
 
-/// How many packets a frame stands for.
-pub(super) fn packets(frame: &Frame) -> usize {
-    let gso = frame.vnet.gso();
-    gso.map_or(1, |gso| gso.segments(frame.len()))
-}
-
 /// What became of the segments of a super-frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Pieces {
@@ -167,7 +163,7 @@ pub(super) fn write_pieces(queue: &TapQueue, frame: &Frame, scratch: &mut [u8]) 
     let (bytes, mut pieces) = (frame.as_slice(), Pieces::default());
     let cut = Cut::of(bytes, 0, &frame.vnet);
     let Some(cut) = cut.filter(|cut| cut.write(bytes, scratch).is_some()) else {
-        pieces.failed += packets(frame);
+        pieces.failed += segments(frame) as usize;
         return pieces;
     };
     let vnet = [0; VNET_HEADER];

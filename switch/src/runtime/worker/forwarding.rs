@@ -17,7 +17,7 @@ use super::ready::Source;
 use super::receiving::{MOST_JOINED, Receiver};
 use super::sending::Sender;
 use super::{Left, Snapshot, Stats, WorkerParts};
-use crate::path::{Datagram, DropReason, MAX_PORTS, Out, Path, PortId, Tables, ToPod};
+use crate::path::{Datagram, DropReason, MAX_PORTS, Out, Path, PortId, Tables, ToPod, segments};
 
 /// Frames a port may bring per turn: enough that small ones of several flows share sends, few
 /// enough that the next source waits well under a millisecond.
@@ -232,9 +232,8 @@ impl Forwarding {
     fn write_to_port(&mut self, to: &mut ToPod) -> usize {
         let queues = self.ports.get(to.port.index()).and_then(Option::as_ref);
         let queue = queues.and_then(|queues| queues.write_to(to.queue, self.number));
-        let packets = queue::packets(&to.frame);
         let Some(queue) = queue else {
-            return packets;
+            return segments(&to.frame) as usize;
         };
         let stats = &mut self.stats;
         let whole = !to.frame.vnet.is_segmented();
@@ -250,7 +249,7 @@ impl Forwarding {
                 Err(error) if !whole && Errno::from_io_error(&error) == Some(Errno::INVAL) => {
                     refused = true
                 }
-                Err(_) => return packets,
+                Err(_) => return segments(&to.frame) as usize,
             }
         }
         let pieces = queue::write_pieces(queue, &to.frame, &mut self.scratch);

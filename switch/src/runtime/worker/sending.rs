@@ -101,7 +101,10 @@ impl Sender {
             let stuck = done == 0 && self.grouping.is_empty();
             if stuck {
                 // More packets than the scratch holds; the path lets no such frame through.
-                sent.failed += 1;
+                sent.failed += frames
+                    .first()
+                    .map_or(0, packets)
+                    .saturating_sub(from as u64);
             }
             self.send_plan(frames, port, scratch, &mut sent);
             frames = frames.get(done + usize::from(stuck)..).unwrap_or_default();
@@ -269,6 +272,12 @@ impl<'a> Plan<'a> {
         // Datagrams over the path's MTU fail either way, but for a short one at the end.
         sent.refused |= taken == run.segments && error != Some(Errno::MSGSIZE);
     }
+}
+
+/// How many packets a frame stands for.
+fn packets(to: &ToPeer) -> u64 {
+    let cut = Cut::of(to.frame.as_slice(), FRONT, &to.frame.vnet);
+    cut.map_or(1, |cut| cut.count() as u64)
 }
 
 fn load(to: &ToPeer, cut: Option<&Cut>) -> Load {
